@@ -89,6 +89,10 @@ struct state_checkpoint {
 	char target_identity[STATE_IDENTITY_MAX];
 	uint64_t source_index; /* greatest index seen of each side */
 	uint64_t target_index;
+	/* The delete fuse's hour: since when, and how many inferred deletes
+	 * were applied in it. */
+	uint64_t fuse_since_ms;
+	uint64_t fuse_deletes;
 	struct state_counters counters;
 };
 
