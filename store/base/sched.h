@@ -83,6 +83,13 @@ void sched_timer_start(struct sched *s, struct sched_timer *t, uint64_t delay_ms
 void sched_timer_stop(struct sched_timer *t);
 bool sched_timer_running(const struct sched_timer *t);
 
+/* For those who implement a scheduler: the due moment has come. Unlinks the
+ * task or timer, marks it as not posted (not running), and calls it. The link
+ * is the scheduler's while posted or running; it is self-linked when `post` or
+ * `timer_start` get it. timer_start finds due_ms set. */
+void sched_task_run(struct sched_task *task);
+void sched_timer_fire(struct sched_timer *timer);
+
 /* A scheduler on a libuv loop. Tasks posted from one task run on a later
  * turn (so I/O is never starved). NULL when memory is out. Close it when all
  * its users are closed; it needs one more turn of the loop to let go of its

@@ -42,6 +42,9 @@ struct slice slice_dup(struct arena *a, struct slice s) KV_MUSTCHECK;
 char *slice_print(struct slice s, char *buf, size_t cap);
 #define SLICE_PRINT_MAX 256
 
+/* Length of the UTF-8 character at the start of s (1 to 4); 0: there is none. */
+size_t slice_utf8_char(struct slice s);
+
 /* Is it UTF-8 (shortest forms, no surrogates)? */
 bool slice_is_utf8(struct slice s);
 

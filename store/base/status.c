@@ -1,0 +1,89 @@
+/* status.c: the texts of the codes, and errors with a message. */
+#include "store/base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *kv_status_text(int status)
+{
+	switch (status) {
+#define X(name, value, class, text) \
+	case name:                  \
+		return text;
+		KV_STATUS_MAP(X)
+#undef X
+	default:
+		return "unknown status";
+	}
+}
+
+const char *kv_status_name(int status)
+{
+	switch (status) {
+#define X(name, value, class, text) \
+	case name:                  \
+		return #name;
+		KV_STATUS_MAP(X)
+#undef X
+	default:
+		return "unknown status";
+	}
+}
+
+enum kv_class kv_status_class(int status)
+{
+	switch (status) {
+#define X(name, value, class, text) \
+	case name:                  \
+		return KV_CLASS_##class;
+		KV_STATUS_MAP(X)
+#undef X
+	default:
+		return KV_CLASS_FATAL;
+	}
+}
+
+/* The text is made aside first: an argument may be err->text itself. */
+int kv_fail(struct kv_err *err, int status, const char *fmt, ...)
+{
+	char text[KV_ERR_TEXT_MAX];
+	va_list args;
+
+	PRE(status != KV_OK);
+	if (err == NULL) {
+		return status;
+	}
+	va_start(args, fmt);
+	if (vsnprintf(text, sizeof text, fmt, args) < 0) {
+		text[0] = '\0';
+	}
+	va_end(args);
+	err->status = status;
+	memcpy(err->text, text, strlen(text) + 1);
+	return status;
+}
+
+int kv_wrap(struct kv_err *err, const char *fmt, ...)
+{
+	char text[KV_ERR_TEXT_MAX];
+	va_list args;
+	size_t n;
+
+	PRE(err != NULL);
+	va_start(args, fmt);
+	if (vsnprintf(text, sizeof text, fmt, args) < 0) {
+		text[0] = '\0';
+	}
+	va_end(args);
+	n = strlen(text);
+	(void)snprintf(text + n, sizeof text - n, ": %s", err->text);
+	memcpy(err->text, text, strlen(text) + 1);
+	return err->status;
+}
+
+void kv_err_clear(struct kv_err *err)
+{
+	err->status = KV_OK;
+	err->text[0] = '\0';
+}
