@@ -6,7 +6,8 @@
  *   \x  the byte x
  *
  * A glob matches the whole key. Without includes everything is included;
- * exclude beats include. `/a/**` is all below /a; `/a/**` does not match /a.
+ * exclude beats include. `/a/` followed by two stars is all
+ * below /a, without /a itself.
  */
 #ifndef KV_FILTER_H
 #define KV_FILTER_H

@@ -18,12 +18,14 @@
 enum mapping_mode { MAPPING_NONE, MAPPING_ENCODE, MAPPING_DECODE };
 
 /* The target's key in *out (in the arena, or `key` itself for NONE). */
-int mapping_to_target(enum mapping_mode mode, struct slice key, struct arena *arena,
-		      struct slice *out, struct kv_err *err) KV_MUSTCHECK;
+int mapping_to_target(enum mapping_mode mode, struct slice key,
+		      struct arena *arena, struct slice *out,
+		      struct kv_err *err) KV_MUSTCHECK;
 
 /* The source's key of a target's key: the inverse. KV_INVALID_KEY when no
  * source key maps there. */
-int mapping_to_source(enum mapping_mode mode, struct slice key, struct arena *arena,
-		      struct slice *out, struct kv_err *err) KV_MUSTCHECK;
+int mapping_to_source(enum mapping_mode mode, struct slice key,
+		      struct arena *arena, struct slice *out,
+		      struct kv_err *err) KV_MUSTCHECK;
 
 #endif /* KV_MAPPING_H */

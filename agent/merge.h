@@ -41,11 +41,13 @@ struct merge_params {
 	struct worker *worker; /* NULL with no state: no ledger stream */
 	struct state *state;
 	int64_t route;
-	uint64_t source_at; /* read the source as of this index where possible */
+	uint64_t
+	    source_at; /* read the source as of this index where possible */
 	/* One key. Return false to pause: merge_resume goes on after it. */
 	bool (*item)(void *ctx, const struct merge_item *item);
-	/* The end, or an error: exactly once. The streams may be continued after
-	 * an error with merge_resume: nothing is lost, nothing said twice. */
+	/* The end, or an error: exactly once. The streams may be continued
+	 * after an error with merge_resume: nothing is lost, nothing said
+	 * twice. */
 	void (*end)(void *ctx, const struct kv_err *err);
 	void *ctx;
 };

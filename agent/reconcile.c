@@ -61,9 +61,8 @@ static bool intended_delete(const struct reconcile_in *in)
 static bool is_ours(const struct reconcile_in *in)
 {
 	PRE(in->target.present);
-	if (is_held_row(in) &&
-	    (same_version(in) ||
-	     kv_hash_eq(&in->row->hash, &in->target.hash))) {
+	if (is_held_row(in) && (same_version(in) ||
+				kv_hash_eq(&in->row->hash, &in->target.hash))) {
 		return true;
 	}
 	return intended_put(in);
@@ -264,12 +263,17 @@ struct reconcile_out reconcile(const struct reconcile_in *in)
 
 const char *reconcile_verdict_name(enum reconcile_verdict v)
 {
-	static const char *const names[] = {
-	    [RECONCILE_NOTHING] = "nothing", [RECONCILE_PUT] = "put",
-	    [RECONCILE_DELETE] = "delete",   [RECONCILE_ADOPT] = "adopt",
-	    [RECONCILE_FORGET] = "forget",   [RECONCILE_YIELD] = "yield",
-	    [RECONCILE_KEEP] = "keep",	     [RECONCILE_FOREIGN] = "foreign",
-	    [RECONCILE_QUARANTINE] = "quarantine", [RECONCILE_HOLD] = "hold"};
+	static const char *const names[] = {[RECONCILE_NOTHING] = "nothing",
+					    [RECONCILE_PUT] = "put",
+					    [RECONCILE_DELETE] = "delete",
+					    [RECONCILE_ADOPT] = "adopt",
+					    [RECONCILE_FORGET] = "forget",
+					    [RECONCILE_YIELD] = "yield",
+					    [RECONCILE_KEEP] = "keep",
+					    [RECONCILE_FOREIGN] = "foreign",
+					    [RECONCILE_QUARANTINE] =
+						"quarantine",
+					    [RECONCILE_HOLD] = "hold"};
 
 	PRE((size_t)v < KV_COUNT(names));
 	return names[v];

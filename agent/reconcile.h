@@ -26,7 +26,7 @@ struct reconcile_in {
 	/* The source has it, but it cannot be carried (name, size, unreadable).
 	 * source.present is true then. */
 	bool uncarried;
-	const struct state_row *row; /* NULL: none */
+	const struct state_row *row;	    /* NULL: none */
 	const struct state_intent *intents; /* open ones of this key */
 	size_t n_intents;
 	/* The source's or target's history is another one than the ledger's:

@@ -18,9 +18,11 @@
 
 struct route;
 
-#define ROUTE_PHASE_MAP(X)                                                     \
-	X(INIT) X(LOADING) X(PROBING) X(RECONCILING) X(FOLLOWING) X(BACKOFF)   \
-	X(HELD) X(FAILED) X(DRAINING) X(CLOSED) X(DONE)
+#define ROUTE_PHASE_MAP(X)                                                  \
+	X(INIT)                                                             \
+	X(LOADING)                                                          \
+	X(PROBING) X(RECONCILING) X(FOLLOWING) X(BACKOFF) X(HELD) X(FAILED) \
+	    X(DRAINING) X(CLOSED) X(DONE)
 
 enum route_phase {
 #define X(name) ROUTE_##name,
@@ -35,15 +37,16 @@ const char *route_phase_name(enum route_phase phase);
 struct route_status {
 	const char *name;
 	enum route_phase phase;
-	uint64_t seen, applied, saved; /* source indexes; saved <= applied <= seen */
+	uint64_t seen, applied,
+	    saved; /* source indexes; saved <= applied <= seen */
 	struct state_counters counters;
-	uint64_t quarantine; /* now */
-	uint64_t foreign;    /* now */
+	uint64_t quarantine;	 /* now */
+	uint64_t foreign;	 /* now */
 	uint64_t conflicts_open; /* yielded keys now */
-	uint64_t scanned;    /* progress of a reconcile: keys looked at */
-	uint64_t written;    /* keys written since start */
+	uint64_t scanned;	 /* progress of a reconcile: keys looked at */
+	uint64_t written;	 /* keys written since start */
 	uint64_t written_bytes;
-	uint64_t lag_ms;     /* age of the oldest change not yet applied; 0: none */
+	uint64_t lag_ms; /* age of the oldest change not yet applied; 0: none */
 	const char *held;    /* reason, or NULL */
 	struct kv_err error; /* last trouble; status 0: none */
 	int exit_status;     /* DONE: KV_OK, or why it ended */
@@ -61,20 +64,21 @@ struct route_plan {
 
 struct route_params {
 	struct sched *sched;
-	struct worker *worker; /* the state's */
-	struct state *state;   /* used on the worker only */
+	struct worker *worker;	 /* the state's */
+	struct state *state;	 /* used on the worker only */
 	struct conf_route *conf; /* borrowed; outlives the route */
-	struct store *source;	 /* borrowed; closed by the caller after CLOSED */
+	struct store *source; /* borrowed; closed by the caller after CLOSED */
 	struct store *target;
-	bool follow;   /* go on after the seed; else end in DONE */
-	bool dry_run;  /* write nothing, nowhere; one pass, then DONE */
-	bool repair;   /* one reconcile even if the checkpoint is good, then DONE */
+	bool follow;  /* go on after the seed; else end in DONE */
+	bool dry_run; /* write nothing, nowhere; one pass, then DONE */
+	bool repair;  /* one reconcile even if the checkpoint is good, then DONE
+		       */
 	/* One-shots: give up (DONE with KV_NOT_REACHABLE...) when no server
 	 * answers for so long. 0: never. */
 	uint64_t timeout_ms;
 	/* Bounds; 0 = the defaults. */
-	uint32_t batch_ops;   /* operations a write (default: the target's) */
-	uint32_t window;      /* writes in flight of a reconcile (default 16) */
+	uint32_t batch_ops; /* operations a write (default: the target's) */
+	uint32_t window;    /* writes in flight of a reconcile (default 16) */
 	uint32_t batch_age_ms; /* how long a change may wait for company: 0 */
 	/* May be NULL. Called on the loop, after phase or DONE changes. */
 	void (*changed)(struct route *r, void *ctx);
@@ -85,7 +89,8 @@ struct route_params {
 
 /* Makes a route in phase INIT. KV_BAD_ARGUMENT when conf cannot be (newest
  * without times, overlap of the stores, ...): err names what to change. */
-int route_open(const struct route_params *p, struct route **out, struct kv_err *err) KV_MUSTCHECK;
+int route_open(const struct route_params *p, struct route **out,
+	       struct kv_err *err) KV_MUSTCHECK;
 
 /* Starts it; results come through `changed` and route_status. */
 void route_start(struct route *r);
@@ -93,7 +98,8 @@ void route_start(struct route *r);
 /* Ends it: what is in flight is finished or given up (bounded by
  * `drain_ms`), the position is saved, then `closed` is called and the route
  * is freed. In any phase; call it once. */
-void route_close(struct route *r, uint64_t drain_ms, void (*closed)(void *ctx), void *ctx);
+void route_close(struct route *r, uint64_t drain_ms, void (*closed)(void *ctx),
+		 void *ctx);
 
 /* Asks for a reconcile soon (drift repair, HELD judged anew). */
 void route_reconcile(struct route *r);

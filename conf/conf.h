@@ -8,7 +8,7 @@
  *       source: etcd://a1:2379,a2:2379/app
  *       target: etcd://b1:2379/app
  *       conflict: source-wins
- *       exclude: ["/tmp/**"]
+ *       exclude: ["/scratch-?"]
  */
 #ifndef KV_CONF_H
 #define KV_CONF_H

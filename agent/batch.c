@@ -1,0 +1,162 @@
+/* batch.c: see batch.h. Keys are found by an open-addressing table of item
+ * numbers, so that a thousand changes of one key cost one slot. */
+#include "agent/batch.h"
+
+#include <xxhash.h>
+
+struct batch *batch_new(uint64_t now_ms)
+{
+	struct batch *b = kv_calloc(1, sizeof *b);
+
+	if (b == NULL) {
+		return NULL;
+	}
+	list_init(&b->link);
+	arena_init(&b->arena);
+	b->born_ms = now_ms;
+	return b;
+}
+
+void batch_free(struct batch *b)
+{
+	if (b == NULL) {
+		return;
+	}
+	PRE(list_empty(&b->link));
+	arena_free(&b->arena);
+	kv_free(b->items);
+	kv_free(b->slots);
+	kv_free(b->intent_ids);
+	kv_free(b);
+}
+
+static size_t slot_of(const struct batch *b, struct slice key)
+{
+	size_t i = (size_t)XXH3_64bits(key.p, key.n) & (b->n_slots - 1);
+
+	while (b->slots[i] != 0 &&
+	       !slice_eq(b->items[b->slots[i] - 1].key, key)) {
+		i = (i + 1) & (b->n_slots - 1);
+	}
+	return i;
+}
+
+/* Keeps the table at most half full. */
+static bool grow_slots(struct batch *b)
+{
+	size_t want = b->n_slots == 0 ? 64 : b->n_slots * 2;
+	uint32_t *old = b->slots;
+
+	if ((b->n + 1) * 2 <= b->n_slots) {
+		return true;
+	}
+	b->slots = kv_calloc(want, sizeof *b->slots);
+	if (b->slots == NULL) {
+		b->slots = old;
+		return false;
+	}
+	b->n_slots = want;
+	for (size_t i = 0; i < b->n; i++) {
+		b->slots[slot_of(b, b->items[i].key)] = (uint32_t)(i + 1);
+	}
+	kv_free(old);
+	return true;
+}
+
+struct batch_item *batch_item(struct batch *b, struct slice key, bool *found)
+{
+	void *items = b->items;
+	struct batch_item *it;
+	struct slice copy;
+	size_t slot;
+
+	if (!grow_slots(b)) {
+		return NULL;
+	}
+	slot = slot_of(b, key);
+	*found = b->slots[slot] != 0;
+	if (*found) {
+		return &b->items[b->slots[slot] - 1];
+	}
+	if (!kv_grow(&items, &b->cap, b->n + 1, sizeof *b->items)) {
+		return NULL;
+	}
+	b->items = items;
+	copy = slice_dup(&b->arena, key);
+	if (copy.p == NULL) {
+		return NULL;
+	}
+	it = &b->items[b->n];
+	memset(it, 0, sizeof *it);
+	it->key = copy;
+	b->bytes += key.n;
+	b->n++;
+	b->slots[slot] = (uint32_t)b->n;
+	return it;
+}
+
+bool batch_set(struct batch *b, struct batch_item *it, struct slice value,
+	       bool is_delete, uint64_t source_index)
+{
+	struct slice copy = {0};
+
+	if (!is_delete) {
+		copy = slice_dup(&b->arena, value);
+		if (copy.p == NULL) {
+			return false;
+		}
+		it->hash = kv_hash(copy);
+	}
+	b->bytes += copy.n;
+	b->bytes -= it->value.n;
+	it->value = copy;
+	it->is_delete = is_delete;
+	it->source_index = source_index;
+	return true;
+}
+
+bool batch_add_intent(struct batch *b, struct batch_item *it,
+		      const struct state_intent *intent)
+{
+	size_t size = sizeof *it->intents;
+	struct state_intent *all;
+
+	all = arena_alloc(&b->arena, (it->n_intents + 1) * size);
+	if (all == NULL) {
+		return false;
+	}
+	if (it->n_intents > 0) {
+		memcpy(all, it->intents, it->n_intents * size);
+	}
+	all[it->n_intents] = *intent;
+	all[it->n_intents].key = it->key;
+	it->intents = all;
+	it->n_intents++;
+	return true;
+}
+
+bool batch_add_intent_id(struct batch *b, int64_t id)
+{
+	void *ids = b->intent_ids;
+
+	for (size_t i = 0; i < b->n_intent_ids; i++) {
+		if (b->intent_ids[i] == id) {
+			return true;
+		}
+	}
+	if (!kv_grow(&ids, &b->cap_intent_ids, b->n_intent_ids + 1,
+		     sizeof *b->intent_ids)) {
+		return false;
+	}
+	b->intent_ids = ids;
+	b->intent_ids[b->n_intent_ids++] = id;
+	return true;
+}
+
+bool batch_fits(const struct batch *b, const struct route_env *env, size_t n,
+		size_t bytes)
+{
+	return b->n + n <= env->batch_ops &&
+	       b->bytes + bytes <= env->batch_bytes &&
+	       b->arena.total + bytes <= 4 * env->batch_bytes;
+}

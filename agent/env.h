@@ -1,0 +1,64 @@
+/* env.h: what the parts of one route share: the stores, the state, the
+ * checkpoint as it will be saved next, the counters. Owned by route.c; used on
+ * the loop thread (the state itself on its worker only). */
+#ifndef KV_ENV_H
+#define KV_ENV_H
+
+#include "agent/mapping.h"
+#include "conf/conf.h"
+#include "state/state.h"
+#include "store/base/worker.h"
+#include "store/store.h"
+
+struct route_env {
+	struct sched *sched;
+	struct worker *worker;
+	struct state *state;
+	const struct conf_route *conf;
+	struct store *source;
+	struct store *target;
+	enum mapping_mode mapping;
+	int64_t route; /* its row in the state */
+	uint32_t batch_ops;
+	size_t batch_bytes;
+	/* The connections for which identity was checked last; an answer of
+	 * another one is not believed before it was checked, too. */
+	uint64_t source_epoch;
+	uint64_t target_epoch;
+	/* The ledger was made with another history of that side: cleared when
+	 * a reconcile has stamped everything anew. */
+	bool new_source;
+	bool new_target;
+	/* Saved with every commit. cp.index is what is applied and about to be
+	 * saved; `saved` what surely is. */
+	struct state_checkpoint cp;
+	uint64_t saved;
+	uint64_t keys;	     /* ledger rows, as last counted */
+	uint64_t quarantine; /* entries now */
+	uint64_t foreign;
+	uint64_t yielded;
+	uint64_t written; /* keys, since the start */
+	uint64_t written_bytes;
+};
+
+/* The source's key of a target's key passes the filter and maps here. */
+bool env_in_scope(const struct route_env *env, struct slice source_key);
+
+/* Notes the greatest index that an answer of a side stood for. */
+void env_saw_source(struct route_env *env, const struct store_origin *o);
+void env_saw_target(struct route_env *env, const struct store_origin *o);
+
+/* A mapped and checked key of the source. */
+struct env_key {
+	struct slice key;    /* the target's; n == 0: none can be made */
+	const char *refused; /* why the target cannot carry it, or NULL; in
+				the arena */
+};
+
+/* Maps a source key and asks the target whether it can carry it with a value of
+ * that size (for a delete: 0). KV_NO_MEMORY, else KV_OK. */
+int env_map(const struct route_env *env, struct slice source_key,
+	    size_t value_size, struct arena *arena,
+	    struct env_key *out) KV_MUSTCHECK;
+
+#endif /* KV_ENV_H */
