@@ -41,6 +41,7 @@ struct batch_item {
 	bool repair;
 	bool foreign;	 /* to be listed as foreign */
 	bool quarantine; /* to be listed with `refused` */
+	bool counted;	 /* the conflict is in the counters */
 	bool wrote;	 /* put or deleted at the target */
 	const char *decision;
 	struct reconcile_side conflict_source;

@@ -139,6 +139,15 @@ int state_ledger_newest(struct state *st, int64_t route, size_t n, struct arena 
 /* Number of OWNED, YIELDED and STALE rows. */
 int state_ledger_count(struct state *st, int64_t route, uint64_t *n, struct kv_err *err) KV_MUSTCHECK;
 
+/* How many entries the lists of a route have now. */
+struct state_list_counts {
+	uint64_t quarantine;
+	uint64_t foreign;
+	uint64_t yielded; /* ledger rows of kind YIELDED */
+};
+int state_count_lists(struct state *st, int64_t route, struct state_list_counts *counts,
+		      struct kv_err *err) KV_MUSTCHECK;
+
 /* ---- intents ---------------------------------------------------------------*/
 
 /* What a batch is about to do to one key. */

@@ -1,0 +1,678 @@
+/* apply.c: the steps LOOK, WRITE and WAIT of a batch, and the one function
+ * that says which comes next; READ is in apply_read.c, SAVE in apply_save.c.
+ *
+ * Callbacks note what came and call apply_step(); apply_step() starts whatever
+ * the items ask for. At most one job or write, or a pair of reads, is under
+ * way.
+ */
+#include "agent/apply.h"
+
+#include "agent/apply_int.h"
+
+void apply_init(struct apply *a, struct route_env *env,
+		const struct apply_events *events, void *ctx)
+{
+	memset(a, 0, sizeof *a);
+	a->env = env;
+	a->events = events;
+	a->ctx = ctx;
+	a->limit = UINT32_MAX;
+	arena_init(&a->scratch);
+}
+
+void apply_clear(struct apply *a)
+{
+	PRE(apply_is_idle(a));
+	sched_timer_stop(&a->timer);
+	sched_unpost(&a->task);
+	arena_free(&a->scratch);
+}
+
+bool apply_is_idle(const struct apply *a)
+{
+	return a->batch == NULL;
+}
+
+void apply_set_dead_at(struct apply *a, uint64_t ms)
+{
+	a->dead_at_ms = KV_MAX(a->dead_at_ms, ms);
+}
+
+void apply_trouble(struct apply *a, const struct kv_err *err)
+{
+	struct kv_err copy = *err;
+
+	PRE(copy.status != KV_OK);
+	a->troubled = true;
+	if (!a->aborting) {
+		a->events->trouble(a, &copy);
+	}
+}
+
+static void trouble_memory(struct apply *a)
+{
+	struct kv_err err = {0};
+
+	(void)kv_fail(&err, KV_NO_MEMORY, "no memory to apply a batch");
+	apply_trouble(a, &err);
+}
+
+void apply_item_done(struct batch_item *it)
+{
+	it->step = ITEM_DONE;
+	it->unsettled = false;
+}
+
+void apply_item_row(struct batch_item *it, enum state_row_kind kind,
+		    uint64_t source_index, struct store_version version,
+		    const struct kv_hash *hash)
+{
+	static const struct kv_hash none;
+
+	it->has_row = true;
+	it->row.key = it->key;
+	it->row.kind = kind;
+	it->row.source_index = source_index;
+	it->row.version_a = version.a;
+	it->row.version_b = version.b;
+	it->row.hash = hash == NULL ? none : *hash;
+}
+
+/* ---- LOOK
+ * ------------------------------------------------------------------*/
+
+static bool is_held_row(const struct state_row *row)
+{
+	return row->kind == STATE_ROW_OWNED || row->kind == STATE_ROW_STALE;
+}
+
+static void set_write(struct batch_item *it)
+{
+	it->step = ITEM_WRITE;
+	if (is_held_row(&it->row)) {
+		it->guard = STORE_GUARD_VERSION;
+		it->expect.a = it->row.version_a;
+		it->expect.b = it->row.version_b;
+	} else {
+		it->guard = STORE_GUARD_ABSENT;
+	}
+}
+
+/* The source's newer value cannot be carried: what the target has of ours
+ * stays, marked. */
+static void quarantine_by_row(struct batch_item *it)
+{
+	it->quarantine = true;
+	if (is_held_row(&it->row)) {
+		it->row.kind = STATE_ROW_STALE;
+		it->row.source_index = it->source_index;
+		it->has_row = true;
+	}
+	apply_item_done(it);
+}
+
+static void delete_by_row(struct apply *a, struct batch_item *it)
+{
+	if (!is_held_row(&it->row)) {
+		/* Nothing of ours. Remember that it is gone, so that an older
+		 * change of it, told again, does not bring it back. */
+		if (it->row.kind == STATE_ROW_GONE) {
+			it->row.source_index = it->source_index;
+			it->has_row = true;
+		}
+		apply_item_done(it);
+	} else if (a->env->conf->delete_policy == CONF_DELETE_NEVER) {
+		it->row.source_index = it->source_index;
+		it->has_row = true;
+		apply_item_done(it);
+	} else {
+		set_write(it);
+	}
+}
+
+/* What the ledger alone decides for a change that the stream brought. */
+static void decide_by_row(struct apply *a, struct batch_item *it)
+{
+	bool known = it->row.kind != STATE_ROW_NONE;
+
+	if (known && !a->env->new_source &&
+	    it->source_index <= it->row.source_index) {
+		apply_item_done(it); /* the target is that far already */
+	} else if (it->row.kind == STATE_ROW_YIELDED || a->env->new_source ||
+		   a->env->new_target) {
+		it->step = ITEM_READ;
+	} else if (it->refused != NULL) {
+		quarantine_by_row(it);
+	} else if (it->is_delete) {
+		delete_by_row(a, it);
+	} else {
+		set_write(it);
+	}
+}
+
+static bool wants_intent(const struct batch_item *it)
+{
+	const struct state_intent *last;
+
+	if (it->refused != NULL ||
+	    (it->step != ITEM_LOOK && it->step != ITEM_WRITE)) {
+		return false;
+	}
+	if (it->n_intents == 0) {
+		return true;
+	}
+	last = &it->intents[it->n_intents - 1];
+	return last->is_delete != it->is_delete ||
+	       last->source_index != it->source_index ||
+	       (!it->is_delete && !kv_hash_eq(&last->hash, &it->hash));
+}
+
+static bool look_needed(const struct apply *a)
+{
+	for (size_t i = 0; i < a->batch->n; i++) {
+		const struct batch_item *it = &a->batch->items[i];
+
+		if (it->step == ITEM_LOOK || wants_intent(it)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void look_work(struct worker_job *job)
+{
+	struct apply *a = kv_container_of(job, struct apply, look_job);
+
+	kv_err_clear(&a->job_err);
+	(void)state_begin(a->env->state, a->env->route, a->look_keys, a->n_look,
+			  a->look_rows, a->intents, a->n_intents,
+			  sched_wall(a->env->sched), &a->intent_id,
+			  &a->job_err);
+}
+
+/* Takes over the rows and the intents that the transaction read and saved;
+ * false: no memory (they stay open in the state, which is safe). */
+static bool look_take(struct apply *a)
+{
+	struct batch *b = a->batch;
+	size_t row = 0;
+	size_t intent = 0;
+
+	if (a->n_intents > 0 && !batch_add_intent_id(b, a->intent_id)) {
+		return false;
+	}
+	for (size_t i = 0; i < b->n; i++) {
+		struct batch_item *it = &b->items[i];
+
+		if (wants_intent(it) &&
+		    !batch_add_intent(b, it, &a->intents[intent++])) {
+			return false;
+		}
+	}
+	for (size_t i = 0; i < b->n; i++) {
+		struct batch_item *it = &b->items[i];
+
+		if (it->step == ITEM_LOOK) {
+			it->row = a->look_rows[row++];
+			it->row.key = it->key;
+			decide_by_row(a, it);
+		}
+	}
+	POST(row == a->n_look);
+	return true;
+}
+
+static void look_done(struct worker_job *job)
+{
+	struct apply *a = kv_container_of(job, struct apply, look_job);
+
+	a->busy = false;
+	if (a->aborting) {
+		apply_step(a);
+	} else if (a->job_err.status != KV_OK) {
+		apply_trouble(a, &a->job_err);
+	} else if (!look_take(a)) {
+		trouble_memory(a);
+	} else {
+		apply_step(a);
+	}
+}
+
+static bool look_prepare(struct apply *a)
+{
+	struct batch *b = a->batch;
+
+	arena_reset(&a->scratch);
+	a->look_keys = arena_alloc(&a->scratch, b->n * sizeof *a->look_keys);
+	a->look_rows = arena_alloc(&a->scratch, b->n * sizeof *a->look_rows);
+	a->intents = arena_alloc(&a->scratch, b->n * sizeof *a->intents);
+	if (a->look_keys == NULL || a->look_rows == NULL ||
+	    a->intents == NULL) {
+		return false;
+	}
+	memset(a->look_rows, 0, b->n * sizeof *a->look_rows);
+	a->n_look = 0;
+	a->n_intents = 0;
+	for (size_t i = 0; i < b->n; i++) {
+		struct batch_item *it = &b->items[i];
+
+		if (it->step == ITEM_LOOK) {
+			a->look_keys[a->n_look++] = it->key;
+		}
+		if (wants_intent(it)) {
+			struct state_intent *in = &a->intents[a->n_intents++];
+
+			in->key = it->key;
+			in->is_delete = it->is_delete;
+			in->source_index = it->source_index;
+			in->hash = it->hash;
+		}
+	}
+	return true;
+}
+
+static void look_start(struct apply *a)
+{
+	if (!look_prepare(a)) {
+		trouble_memory(a);
+		return;
+	}
+	a->busy = true;
+	a->look_job.work = look_work;
+	a->look_job.done = look_done;
+	worker_submit(a->env->worker, &a->look_job);
+}
+
+/* ---- WRITE
+ * -----------------------------------------------------------------*/
+
+static void count_written(struct apply *a, struct batch_item *it)
+{
+	struct route_env *env = a->env;
+
+	it->wrote = true;
+	if (it->is_delete) {
+		env->cp.counters.deletes++;
+	} else {
+		env->cp.counters.puts++;
+	}
+	env->written++;
+	env->written_bytes += it->key.n + it->value.n;
+}
+
+static bool has_put_intent(const struct batch_item *it)
+{
+	for (size_t i = 0; i < it->n_intents; i++) {
+		if (!it->intents[i].is_delete) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void op_done(struct apply *a, struct batch_item *it,
+		    const struct store_op *op)
+{
+	static const struct store_version none;
+
+	count_written(a, it);
+	if (!it->is_delete) {
+		apply_item_row(it, STATE_ROW_OWNED, it->source_index,
+			       op->version, &it->hash);
+		apply_item_done(it);
+		return;
+	}
+	apply_item_row(it, STATE_ROW_GONE, it->source_index, none, NULL);
+	if (it->unsettled && has_put_intent(it)) {
+		/* An earlier put of ours may land in the emptied place. */
+		it->step = ITEM_WAIT;
+	} else {
+		apply_item_done(it);
+	}
+}
+
+static void op_refused(struct apply *a, struct batch_item *it, int status)
+{
+	const char *text = kv_status_text(status);
+	const char *copy;
+
+	copy = arena_memdup(&a->batch->arena, text, strlen(text) + 1);
+	it->refused = copy == NULL ? kv_status_text(status) : copy;
+	it->quarantine = true;
+	if (is_held_row(&it->row)) {
+		it->row.kind = STATE_ROW_STALE;
+		it->row.source_index = it->source_index;
+		it->has_row = true;
+	}
+	apply_item_done(it);
+}
+
+/* The result of one operation. Returns whether it was a failed guard. */
+static bool op_result(struct apply *a, struct batch_item *it,
+		      const struct store_op *op)
+{
+	switch (op->status) {
+	case KV_OK:
+		op_done(a, it, op);
+		return false;
+	case KV_KEY_MODIFIED:
+	case KV_KEY_EXISTS:
+	case KV_KEY_NOT_FOUND:
+		it->step = ITEM_READ;
+		return true;
+	case KV_TOO_LARGE:
+	case KV_INVALID_KEY:
+		op_refused(a, it, op->status);
+		return false;
+	case KV_UNKNOWN_OUTCOME:
+		it->step = ITEM_READ;
+		it->unsettled = true;
+		return false;
+	default:
+		return false; /* still to be written */
+	}
+}
+
+/* Operation by operation; counts what happened. */
+static void ops_results(struct apply *a, bool all_unknown)
+{
+	size_t guards = 0;
+	size_t unknown = 0;
+
+	for (size_t i = 0; i < a->write.n_ops; i++) {
+		struct batch_item *it = &a->batch->items[a->op_items[i]];
+
+		if (all_unknown) {
+			a->ops[i].status = KV_UNKNOWN_OUTCOME;
+		}
+		guards += op_result(a, it, &a->ops[i]) ? 1 : 0;
+		unknown += it->unsettled ? 1 : 0;
+	}
+	if (guards > 0 && a->write.n_ops > 1) {
+		a->env->cp.counters.splits++;
+	}
+	if (unknown > 0) {
+		a->env->cp.counters.unknown++;
+		apply_set_dead_at(
+		    a,
+		    sched_now(a->env->sched) +
+			store_capabilities(a->env->target)->write_timeout_ms);
+	}
+}
+
+/* The target takes less at once than it said. */
+static void write_too_large(struct apply *a)
+{
+	size_t n = a->write.n_ops;
+
+	if (n == 1) {
+		op_refused(a, &a->batch->items[a->op_items[0]], KV_TOO_LARGE);
+		return;
+	}
+	a->limit = (uint32_t)((n + 1) / 2);
+	a->env->cp.counters.splits++;
+}
+
+static bool some_op_failed(const struct apply *a)
+{
+	for (size_t i = 0; i < a->write.n_ops; i++) {
+		if (a->ops[i].status != KV_OK &&
+		    a->ops[i].status != KV_CANCELED) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void write_result(struct apply *a)
+{
+	const struct kv_err *err = &a->write.err;
+
+	switch (kv_status_class(err->status)) {
+	case KV_CLASS_OK:
+		env_saw_target(a->env, &a->write.origin);
+		ops_results(a, false);
+		apply_step(a);
+		return;
+	case KV_CLASS_KEY:
+		if (!some_op_failed(a)) {
+			write_too_large(a);
+		} else {
+			ops_results(a, false);
+		}
+		apply_step(a);
+		return;
+	case KV_CLASS_RESYNC:
+		ops_results(a, true);
+		apply_trouble(a, err);
+		return;
+	case KV_CLASS_RETRY:
+	case KV_CLASS_FATAL:
+	default:
+		ops_results(a, false);
+		apply_trouble(a, err);
+		return;
+	}
+}
+
+static void write_cb(struct store_write *req)
+{
+	struct apply *a = req->data;
+
+	a->busy = false;
+	a->writing = false;
+	if (a->aborting) {
+		apply_step(a);
+		return;
+	}
+	write_result(a);
+}
+
+static void op_fill(struct store_op *op, const struct batch_item *it)
+{
+	memset(op, 0, sizeof *op);
+	op->kind = it->is_delete ? STORE_OP_DELETE : STORE_OP_PUT;
+	op->guard = it->guard;
+	op->expect = it->expect;
+	op->key = it->key;
+	op->value = it->value;
+	/* What a backend leaves untouched was not done. */
+	op->status = KV_CANCELED;
+}
+
+/* Gathers what one write can take. */
+static bool write_prepare(struct apply *a)
+{
+	const struct store_caps *caps = store_capabilities(a->env->target);
+	size_t most = KV_MIN(caps->max_ops, a->limit);
+	struct batch *b = a->batch;
+	size_t bytes = 0;
+	size_t n = 0;
+
+	most = KV_MAX(KV_MIN(most, b->n), 1);
+	arena_reset(&a->scratch);
+	a->ops = arena_alloc(&a->scratch, most * sizeof *a->ops);
+	a->op_items = arena_alloc(&a->scratch, most * sizeof *a->op_items);
+	if (a->ops == NULL || a->op_items == NULL) {
+		return false;
+	}
+	for (size_t i = 0; i < b->n && n < most; i++) {
+		const struct batch_item *it = &b->items[i];
+		size_t size = it->key.n + it->value.n;
+
+		if (it->step != ITEM_WRITE ||
+		    (n > 0 && bytes + size > caps->max_bytes)) {
+			continue;
+		}
+		bytes += size;
+		a->op_items[n] = i;
+		op_fill(&a->ops[n++], it);
+	}
+	memset(&a->write, 0, sizeof a->write);
+	a->write.ops = a->ops;
+	a->write.n_ops = n;
+	POST(n > 0);
+	return true;
+}
+
+static void write_start(struct apply *a)
+{
+	int rv;
+
+	if (!write_prepare(a)) {
+		trouble_memory(a);
+		return;
+	}
+	a->write.epoch = a->env->target_epoch;
+	a->write.cb = write_cb;
+	a->write.data = a;
+	a->busy = true;
+	a->writing = true;
+	rv = store_write(a->env->target, &a->write);
+	if (rv != KV_OK) {
+		a->busy = false;
+		a->writing = false;
+		write_result(a);
+	}
+}
+
+/* ---- WAIT
+ * --------------------------------------------------------------------*/
+
+static void wait_fire(struct sched_timer *t)
+{
+	struct apply *a = kv_container_of(t, struct apply, timer);
+
+	for (size_t i = 0; i < a->batch->n; i++) {
+		struct batch_item *it = &a->batch->items[i];
+
+		if (it->step == ITEM_WAIT) {
+			it->step = ITEM_READ;
+			it->unsettled = false;
+		}
+	}
+	apply_step(a);
+}
+
+static void wait_start(struct apply *a)
+{
+	uint64_t now = sched_now(a->env->sched);
+	uint64_t delay = a->dead_at_ms > now ? a->dead_at_ms - now : 0;
+
+	a->timer.fire = wait_fire;
+	sched_timer_start(a->env->sched, &a->timer, delay + 1);
+}
+
+/* ---- what comes next
+ * -----------------------------------------------------------*/
+
+static bool any_in(const struct apply *a, enum item_step step)
+{
+	for (size_t i = 0; i < a->batch->n; i++) {
+		if (a->batch->items[i].step == step) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void end_abort(struct apply *a)
+{
+	sched_timer_stop(&a->timer);
+	batch_free(a->batch);
+	a->batch = NULL;
+	a->aborting = false;
+	a->troubled = false;
+	a->saving = false;
+	a->held = false;
+	a->dead_at_ms = 0;
+	a->events->aborted(a);
+}
+
+static void begin_save(struct apply *a)
+{
+	struct route_env *env = a->env;
+
+	a->saving = true;
+	if (a->batch->move && !a->held) {
+		env->cp.index = KV_MAX(env->cp.index, a->batch->index);
+	}
+	a->events->written(a);
+	apply_save_start(a);
+}
+
+void apply_step(struct apply *a)
+{
+	if (a->busy || a->batch == NULL) {
+		return;
+	}
+	if (a->aborting) {
+		end_abort(a);
+	} else if (a->troubled) {
+		return;
+	} else if (a->saving) {
+		apply_save_start(a);
+	} else if (a->held) {
+		begin_save(a);
+	} else if (look_needed(a)) {
+		look_start(a);
+	} else if (any_in(a, ITEM_WRITE)) {
+		write_start(a);
+	} else if (any_in(a, ITEM_READ)) {
+		apply_read_start(a);
+	} else if (any_in(a, ITEM_WAIT)) {
+		wait_start(a);
+	} else {
+		begin_save(a);
+	}
+}
+
+static void task_run(struct sched_task *task)
+{
+	apply_step(kv_container_of(task, struct apply, task));
+}
+
+/* Steps are taken from the loop, never from inside the caller. */
+static void step_later(struct apply *a)
+{
+	a->task.run = task_run;
+	sched_post(a->env->sched, &a->task);
+}
+
+void apply_start(struct apply *a, struct batch *b)
+{
+	PRE(apply_is_idle(a) && !a->busy);
+	a->batch = b;
+	a->troubled = false;
+	a->saving = false;
+	a->held = false;
+	a->limit = UINT32_MAX;
+	apply_step(a);
+}
+
+void apply_retry(struct apply *a)
+{
+	if (a->batch == NULL || !a->troubled) {
+		return;
+	}
+	a->troubled = false;
+	step_later(a);
+}
+
+void apply_abort(struct apply *a)
+{
+	PRE(a->batch != NULL);
+	if (a->aborting) {
+		return;
+	}
+	a->aborting = true;
+	sched_timer_stop(&a->timer);
+	if (!a->busy) {
+		step_later(a);
+		return;
+	}
+	apply_cancel_reads(a);
+	if (a->writing) {
+		store_cancel(&a->write.req);
+	}
+}

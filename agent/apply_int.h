@@ -1,0 +1,22 @@
+/* apply_int.h: what the files of apply share among themselves. */
+#ifndef KV_APPLY_INT_H
+#define KV_APPLY_INT_H
+
+#include "agent/apply.h"
+
+/* Starts whatever the batch needs next. */
+void apply_step(struct apply *a);
+/* Stops and tells the owner. */
+void apply_trouble(struct apply *a, const struct kv_err *err);
+
+void apply_item_done(struct batch_item *it);
+/* Sets the row that will be saved for the item; hash NULL: zero. */
+void apply_item_row(struct batch_item *it, enum state_row_kind kind,
+		    uint64_t source_index, struct store_version version,
+		    const struct kv_hash *hash);
+
+void apply_read_start(struct apply *a);
+void apply_cancel_reads(struct apply *a);
+void apply_save_start(struct apply *a);
+
+#endif /* KV_APPLY_INT_H */

@@ -1,0 +1,237 @@
+/* apply_save.c: the step SAVE of a batch: ledger rows, intents closed,
+ * conflicts, quarantine, foreign keys, the checkpoint: one transaction. */
+#include "agent/apply_int.h"
+#include "store/base/log.h"
+
+/* What the worker gets, and what it found. In its own arena, as the batch's
+ * memory is read at the same time by nobody else. */
+struct apply_save {
+	struct arena arena;
+	struct state_commit commit;
+	struct state_checkpoint cp;
+	struct state_list_counts counts;
+	bool count;
+};
+
+static void save_work(struct worker_job *job)
+{
+	struct apply *a = kv_container_of(job, struct apply, save_job);
+	struct apply_save *s = a->save;
+
+	kv_err_clear(&a->job_err);
+	if (state_commit(a->env->state, &s->commit, &a->job_err) == KV_OK &&
+	    s->count) {
+		(void)state_count_lists(a->env->state, a->env->route,
+					&s->counts, &a->job_err);
+	}
+}
+
+static void save_free(struct apply *a)
+{
+	if (a->save != NULL) {
+		arena_free(&a->save->arena);
+		kv_free(a->save);
+		a->save = NULL;
+	}
+}
+
+static void save_done(struct worker_job *job)
+{
+	struct apply *a = kv_container_of(job, struct apply, save_job);
+	struct route_env *env = a->env;
+
+	a->busy = false;
+	if (a->job_err.status != KV_OK) {
+		save_free(a);
+		if (a->aborting) {
+			apply_step(a);
+		} else {
+			apply_trouble(a, &a->job_err);
+		}
+		return;
+	}
+	env->saved = KV_MAX(env->saved, a->save->cp.index);
+	if (a->save->count) {
+		env->quarantine = a->save->counts.quarantine;
+		env->foreign = a->save->counts.foreign;
+		env->yielded = a->save->counts.yielded;
+	}
+	save_free(a);
+	if (a->aborting) {
+		apply_step(a);
+		return;
+	}
+	batch_free(a->batch);
+	a->batch = NULL;
+	a->saving = false;
+	a->events->saved(a);
+}
+
+/* ---- gathering
+ * --------------------------------------------------------------------*/
+
+static void journal(const struct route_env *env, const struct batch_item *it,
+		    struct state_conflict *c)
+{
+	char source[KV_HASH_HEX_MAX] = "absent";
+	char target[KV_HASH_HEX_MAX] = "absent";
+
+	c->key = it->key;
+	c->wall_ms = sched_wall(env->sched);
+	c->has_source = it->conflict_source.present;
+	c->has_target = it->conflict_target.present;
+	c->source_hash = it->conflict_source.hash;
+	c->target_hash = it->conflict_target.hash;
+	c->source_index = it->conflict_source.index;
+	c->decision = it->decision;
+	if (c->has_source) {
+		(void)kv_hash_hex(&c->source_hash, source);
+	}
+	if (c->has_target) {
+		(void)kv_hash_hex(&c->target_hash, target);
+	}
+	LOG_WARN("conflict", LOG_S("route", env->conf->name),
+		 LOG_B("key", it->key), LOG_S("decision", it->decision),
+		 LOG_S("source", source), LOG_S("target", target));
+}
+
+static void quarantine(const struct route_env *env, const struct batch_item *it,
+		       struct state_quarantined *q)
+{
+	q->key = it->source_key.n > 0 ? it->source_key : it->key;
+	q->reason = it->refused;
+	q->source_index = it->source_index;
+	q->wall_ms = sched_wall(env->sched);
+	q->stale = it->has_row && it->row.kind == STATE_ROW_STALE;
+	LOG_WARN("quarantined", LOG_S("route", env->conf->name),
+		 LOG_B("key", q->key), LOG_S("reason", q->reason));
+}
+
+/* A tombstone guards against older changes that may be told again: behind the
+ * checkpoint there are none. */
+static struct state_row saved_row(const struct apply *a,
+				  const struct batch_item *it)
+{
+	struct state_row row = it->row;
+
+	if (row.kind == STATE_ROW_GONE &&
+	    row.source_index <= a->env->cp.index) {
+		row.kind = STATE_ROW_NONE;
+	}
+	return row;
+}
+
+struct gather {
+	struct state_row *rows;
+	struct state_conflict *conflicts;
+	struct state_quarantined *quarantine;
+	struct slice *unquarantine;
+	struct slice *foreign;
+	struct slice *unforeign;
+};
+
+static bool gather_alloc(struct gather *g, struct arena *arena, size_t n)
+{
+	g->rows = arena_alloc(arena, n * sizeof *g->rows);
+	g->conflicts = arena_alloc(arena, n * sizeof *g->conflicts);
+	g->quarantine = arena_alloc(arena, n * sizeof *g->quarantine);
+	g->unquarantine = arena_alloc(arena, n * sizeof *g->unquarantine);
+	g->foreign = arena_alloc(arena, n * sizeof *g->foreign);
+	g->unforeign = arena_alloc(arena, n * sizeof *g->unforeign);
+	return g->rows != NULL && g->conflicts != NULL &&
+	       g->quarantine != NULL && g->unquarantine != NULL &&
+	       g->foreign != NULL && g->unforeign != NULL;
+}
+
+static void gather_item(struct apply *a, struct batch_item *it,
+			struct gather *g, struct state_commit *c)
+{
+	struct route_env *env = a->env;
+
+	if (it->has_row) {
+		g->rows[c->n_rows++] = saved_row(a, it);
+	}
+	if (it->conflict) {
+		env->cp.counters.conflicts += it->counted ? 0 : 1;
+		env->cp.counters.repaired += it->repair && !it->counted ? 1 : 0;
+		it->counted = true;
+		journal(env, it, &g->conflicts[c->n_conflicts++]);
+	}
+	if (it->quarantine) {
+		quarantine(env, it, &g->quarantine[c->n_quarantine++]);
+	} else if (env->quarantine > 0 && it->source_key.n > 0) {
+		g->unquarantine[c->n_unquarantine++] = it->source_key;
+	}
+	if (it->foreign) {
+		g->foreign[c->n_foreign++] = it->key;
+	} else if (env->foreign > 0 && it->wrote) {
+		g->unforeign[c->n_unforeign++] = it->key;
+	}
+}
+
+static bool still_unsettled(const struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->items[i].unsettled) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Builds what is saved; false: no memory. */
+static bool save_prepare(struct apply *a)
+{
+	struct batch *b = a->batch;
+	struct apply_save *s = kv_calloc(1, sizeof *s);
+	struct gather g;
+
+	if (s == NULL) {
+		return false;
+	}
+	arena_init(&s->arena);
+	a->save = s;
+	if (!gather_alloc(&g, &s->arena, b->n + 1)) {
+		save_free(a);
+		return false;
+	}
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->items[i].step == ITEM_DONE) {
+			gather_item(a, &b->items[i], &g, &s->commit);
+		}
+	}
+	s->commit.route = a->env->route;
+	s->commit.rows = g.rows;
+	s->commit.conflicts = g.conflicts;
+	s->commit.quarantine = g.quarantine;
+	s->commit.unquarantine = g.unquarantine;
+	s->commit.foreign = g.foreign;
+	s->commit.unforeign = g.unforeign;
+	if (!a->held || !still_unsettled(b)) {
+		s->commit.close_intents = b->intent_ids;
+		s->commit.n_close_intents = b->n_intent_ids;
+	}
+	s->cp = a->env->cp;
+	s->commit.checkpoint = &s->cp;
+	s->commit.purge_tombstones = b->move && !a->held ? a->env->cp.index : 0;
+	s->count = s->commit.n_quarantine + s->commit.n_unquarantine +
+			   s->commit.n_foreign + s->commit.n_unforeign >
+		       0 ||
+		   a->env->yielded > 0 || s->commit.n_conflicts > 0;
+	return true;
+}
+
+void apply_save_start(struct apply *a)
+{
+	struct kv_err err = {0};
+
+	if (!save_prepare(a)) {
+		(void)kv_fail(&err, KV_NO_MEMORY, "no memory to save a batch");
+		apply_trouble(a, &err);
+		return;
+	}
+	a->busy = true;
+	a->save_job.work = save_work;
+	a->save_job.done = save_done;
+	worker_submit(a->env->worker, &a->save_job);
+}
