@@ -13,14 +13,11 @@
 #define KV_FILTER_H
 
 #include "conf/conf.h"
+#include "conf/glob.h"
 #include "store/base/slice.h"
 
 /* Does `key` match `glob`? Linear in practice, never exponential. */
 bool glob_match(const char *glob, struct slice key);
-
-/* Is the glob well formed (sets closed, no trailing backslash, begins with '/'
- * or '*')? */
-int glob_check(const char *glob, struct kv_err *err) KV_MUSTCHECK;
 
 /* Does the route carry this key? */
 bool filter_pass(const struct conf_route *route, struct slice source_key);

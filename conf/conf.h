@@ -70,6 +70,12 @@ void conf_route_clear(struct conf_route *r);
 int conf_route_set(struct conf_route *r, const char *name, const char *text,
 		   struct kv_err *err) KV_MUSTCHECK;
 
+/* "debug", "info", ...; "text", "json": as in the file's `log`. */
+int conf_log_level(const char *text, enum log_level *out,
+		   struct kv_err *err) KV_MUSTCHECK;
+int conf_log_format(const char *text, enum log_format *out,
+		    struct kv_err *err) KV_MUSTCHECK;
+
 const char *conf_conflict_name(enum conf_conflict c);
 const char *conf_delete_name(enum conf_delete d);
 const char *conf_escape_name(enum conf_escape e);
