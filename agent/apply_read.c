@@ -217,7 +217,7 @@ static bool decide(struct apply *a, struct batch_item *it,
 	in.target = side_of(target, a->read[TARGET].page);
 	it->refused = NULL;
 	if (source != NULL) {
-		if (env_map(env, source->key, source->value.n, &a->batch->arena,
+		if (env_map(env->mapping, env->target, source->key, source->value.n, &a->batch->arena,
 			    &mapped) != KV_OK) {
 			return false;
 		}

@@ -1,13 +1,6 @@
 /* env.c: see env.h. */
 #include "agent/env.h"
 
-#include "agent/filter.h"
-
-bool env_in_scope(const struct route_env *env, struct slice source_key)
-{
-	return filter_pass(env->conf, source_key);
-}
-
 void env_saw_source(struct route_env *env, const struct store_origin *o)
 {
 	env->cp.source_index = KV_MAX(env->cp.source_index, o->index);
@@ -18,12 +11,12 @@ void env_saw_target(struct route_env *env, const struct store_origin *o)
 	env->cp.target_index = KV_MAX(env->cp.target_index, o->index);
 }
 
-int env_map(const struct route_env *env, struct slice source_key,
-	    size_t value_size, struct arena *arena, struct env_key *out)
+int env_map(enum mapping_mode mapping, const struct store *target,
+	    struct slice source_key, size_t value_size, struct arena *arena, struct env_key *out)
 {
 	struct kv_err err = {0};
 	int rv =
-	    mapping_to_target(env->mapping, source_key, arena, &out->key, &err);
+	    mapping_to_target(mapping, source_key, arena, &out->key, &err);
 
 	out->refused = NULL;
 	if (rv == KV_NO_MEMORY) {
@@ -32,7 +25,7 @@ int env_map(const struct route_env *env, struct slice source_key,
 	if (rv != KV_OK) {
 		out->key = slice_of(NULL, 0);
 	} else {
-		rv = store_check(env->target, out->key, value_size, &err);
+		rv = store_check(target, out->key, value_size, &err);
 	}
 	if (rv == KV_OK) {
 		return KV_OK;

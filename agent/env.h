@@ -41,9 +41,6 @@ struct route_env {
 	uint64_t written_bytes;
 };
 
-/* The source's key of a target's key passes the filter and maps here. */
-bool env_in_scope(const struct route_env *env, struct slice source_key);
-
 /* Notes the greatest index that an answer of a side stood for. */
 void env_saw_source(struct route_env *env, const struct store_origin *o);
 void env_saw_target(struct route_env *env, const struct store_origin *o);
@@ -57,8 +54,8 @@ struct env_key {
 
 /* Maps a source key and asks the target whether it can carry it with a value of
  * that size (for a delete: 0). KV_NO_MEMORY, else KV_OK. */
-int env_map(const struct route_env *env, struct slice source_key,
-	    size_t value_size, struct arena *arena,
+int env_map(enum mapping_mode mapping, const struct store *target,
+	    struct slice source_key, size_t value_size, struct arena *arena,
 	    struct env_key *out) KV_MUSTCHECK;
 
 #endif /* KV_ENV_H */

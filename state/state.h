@@ -212,6 +212,7 @@ struct state_commit {
 	const struct slice *unforeign; /* dropped when there */
 	size_t n_unforeign;
 	bool clear_foreign; /* empties the list first (a reconcile starts) */
+	bool clear_quarantine; /* likewise */
 	uint64_t purge_tombstones; /* drop GONE rows with source_index <= this */
 	const struct state_checkpoint *checkpoint; /* saved */
 };
