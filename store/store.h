@@ -111,7 +111,8 @@ struct store_caps {
 	bool has_times;	   /* pairs carry modification times (none does yet) */
 	bool sorted_keys;  /* a scan costs no gather-and-sort */
 	bool hierarchical; /* names are paths (ZooKeeper) */
-	uint32_t max_ops;  /* operations a write, guards included */
+	uint32_t max_ops;  /* operations a write; one counts once with its
+			      guard. 0 in this or the next three: no limit */
 	size_t max_bytes;  /* sum of keys and values a write */
 	size_t max_value;  /* bytes of one value */
 	size_t max_key;	   /* bytes of one stored key (prefix included) */

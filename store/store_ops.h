@@ -44,6 +44,7 @@ struct store_watch {
 	struct list link;
 	struct store_next *next; /* outstanding */
 	bool closing;
+	bool ended; /* an error was delivered */
 };
 
 struct store_ops {

@@ -1,0 +1,133 @@
+/* store_calls.c: the calls that go to a backend as they are: scan, write, lock.
+ *
+ *   check (store_check.c) --> req_begin --> op --> req_settle
+ *   deliver: check what came back --> callback
+ */
+#include "store/store_impl.h"
+
+static void deliver_scan(struct store_req *r)
+{
+	struct store_scan *req = kv_container_of(r, struct store_scan, req);
+
+	PRE((req->err.status == KV_OK) == (req->page != NULL));
+	if (req->page != NULL && check_page(req, &req->err) != KV_OK) {
+		store_page_free(req->page);
+		req->page = NULL;
+	}
+	req->cb(req);
+}
+
+int store_scan(struct store *st, struct store_scan *req)
+{
+	int rv;
+
+	PRE(req->cb != NULL);
+	kv_err_clear(&req->err);
+	req->page = NULL;
+	rv = store_accepts(st, &req->err);
+	if (rv != KV_OK) {
+		return rv;
+	}
+	rv = check_scan(st, req, &req->err);
+	if (rv != KV_OK) {
+		return rv;
+	}
+	req->dir = check_strip_dir(req->dir);
+	/* A position before the directory is its start: spare backends the
+	 * keys that sort between (`/a` < `/a!` < `/a/`). */
+	if (!slice_below(req->after, req->dir) &&
+	    slice_cmp(req->after, req->dir) <= 0) {
+		req->after = slice_of(NULL, 0);
+	}
+	req_begin(st, &req->req, STORE_REQ_SCAN, deliver_scan);
+	rv = st->ops->scan(st, req);
+	return req_settle(&req->req, rv, &req->err);
+}
+
+/* Facts that every backend promises about its results. */
+static void assert_write(const struct store_write *req)
+{
+	size_t i;
+
+	for (i = 0; i < req->n_ops; i++) {
+		const struct store_op *op = &req->ops[i];
+
+		ERGO(req->err.status == KV_OK,
+		     op->status == KV_OK || (op->status == KV_KEY_NOT_FOUND &&
+					     op->kind == STORE_OP_DELETE &&
+					     op->guard == STORE_GUARD_NONE));
+		(void)op;
+	}
+}
+
+static void deliver_write(struct store_req *r)
+{
+	struct store_write *req = kv_container_of(r, struct store_write, req);
+
+	assert_write(req);
+	req->cb(req);
+}
+
+int store_write(struct store *st, struct store_write *req)
+{
+	int rv;
+
+	PRE(req->cb != NULL);
+	kv_err_clear(&req->err);
+	memset(&req->origin, 0, sizeof req->origin);
+	rv = store_accepts(st, &req->err);
+	if (rv != KV_OK) {
+		return rv;
+	}
+	rv = check_write(st, req, &req->err);
+	if (rv != KV_OK) {
+		return rv;
+	}
+	req_begin(st, &req->req, STORE_REQ_WRITE, deliver_write);
+	rv = st->ops->write(st, req);
+	return req_settle(&req->req, rv, &req->err);
+}
+
+static void deliver_lock(struct store_req *r)
+{
+	struct store_lock_req *req =
+	    kv_container_of(r, struct store_lock_req, req);
+
+	req->cb(req);
+}
+
+static int submit_lock(struct store *st, struct store_lock_req *req,
+		       int (*op)(struct store *st, struct store_lock_req *req),
+		       const char *call)
+{
+	int rv;
+
+	PRE(req->cb != NULL);
+	kv_err_clear(&req->err);
+	if (op == NULL) {
+		return kv_fail(&req->err, KV_CALL_NOT_SUPPORTED,
+			       "%s: backend %s has no locks", call,
+			       st->ops->name);
+	}
+	rv = store_accepts(st, &req->err);
+	if (rv != KV_OK) {
+		return rv;
+	}
+	rv = check_key(st, req->key, &req->err);
+	if (rv != KV_OK) {
+		return rv;
+	}
+	req_begin(st, &req->req, STORE_REQ_LOCK, deliver_lock);
+	rv = op(st, req);
+	return req_settle(&req->req, rv, &req->err);
+}
+
+int store_lock(struct store *st, struct store_lock_req *req)
+{
+	return submit_lock(st, req, st->ops->lock, "lock");
+}
+
+int store_unlock(struct store *st, struct store_lock_req *req)
+{
+	return submit_lock(st, req, st->ops->unlock, "unlock");
+}
