@@ -64,11 +64,20 @@ int kv_fail(struct kv_err *err, int status, const char *fmt, ...)
 	return status;
 }
 
+/* Appends to text[cap], cutting what does not fit. */
+static void append(char *text, size_t cap, const char *more)
+{
+	size_t n = strlen(text);
+	size_t take = KV_MIN(strlen(more), cap - 1 - n);
+
+	memcpy(text + n, more, take);
+	text[n + take] = '\0';
+}
+
 int kv_wrap(struct kv_err *err, const char *fmt, ...)
 {
 	char text[KV_ERR_TEXT_MAX];
 	va_list args;
-	size_t n;
 
 	PRE(err != NULL);
 	va_start(args, fmt);
@@ -76,8 +85,8 @@ int kv_wrap(struct kv_err *err, const char *fmt, ...)
 		text[0] = '\0';
 	}
 	va_end(args);
-	n = strlen(text);
-	(void)snprintf(text + n, sizeof text - n, ": %s", err->text);
+	append(text, sizeof text, ": ");
+	append(text, sizeof text, err->text);
 	memcpy(err->text, text, strlen(text) + 1);
 	return err->status;
 }
