@@ -41,8 +41,12 @@ struct merge_params {
 	struct worker *worker; /* NULL with no state: no ledger stream */
 	struct state *state;
 	int64_t route;
-	uint64_t
-	    source_at; /* read the source as of this index where possible */
+	/* Connections for which identity was checked: a page of another one is
+	 * not taken, the merge ends with KV_NOT_REACHABLE and may be resumed.
+	 * NULL: any will do. */
+	const uint64_t *source_epoch;
+	const uint64_t *target_epoch;
+	uint64_t source_at; /* read the source as of this index where possible */
 	/* One key. Return false to pause: merge_resume goes on after it. */
 	bool (*item)(void *ctx, const struct merge_item *item);
 	/* The end, or an error: exactly once. The streams may be continued
