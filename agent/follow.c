@@ -1,0 +1,606 @@
+/* follow.c: see follow.h. follow_step() starts whatever can be started; it is
+ * called after every event. */
+#include "agent/follow.h"
+
+#include "agent/filter.h"
+#include "agent/fuse.h"
+
+/* Sealed batches that may wait before the watch is asked again: the
+ * back-pressure. */
+#define FOLLOW_SEALED 2
+#define FUSE_WINDOW_MS (3600U * 1000U)
+
+static void follow_step(struct follow *f);
+
+static void tell_memory(struct follow *f)
+{
+	struct kv_err err = {0};
+
+	(void)kv_fail(&err, KV_NO_MEMORY, "no memory for the source's changes");
+	f->trouble(f, &err);
+}
+
+/* ---- into batches
+ * -------------------------------------------------------------------*/
+
+static struct batch *open_batch(struct follow *f)
+{
+	if (f->open == NULL) {
+		f->open = batch_new(sched_now(f->env->sched));
+	}
+	return f->open;
+}
+
+/* Ends the open batch; what it stands for is the last whole transaction. */
+static void seal(struct follow *f)
+{
+	struct batch *b = f->open;
+
+	if (b == NULL) {
+		return;
+	}
+	b->move = true;
+	b->index = f->moved_to;
+	if (f->in_unit && !f->unit_torn) {
+		f->unit_torn = true;
+		f->env->cp.counters.torn++;
+	}
+	list_push_back(&f->sealed, &b->link);
+	f->n_sealed++;
+	f->open = NULL;
+}
+
+static bool fill_item(struct follow *f, const struct store_change *c,
+		      const struct env_key *mapped)
+{
+	bool is_delete = c->action == STORE_DELETE;
+	bool found;
+	struct slice key = mapped->key.n > 0 ? mapped->key : c->key;
+	struct batch_item *it = batch_item(f->open, key, &found);
+
+	if (it == NULL) {
+		return false;
+	}
+	if (!found) {
+		it->source_key = slice_dup(&f->open->arena, c->key);
+		if (it->source_key.p == NULL) {
+			return false;
+		}
+	}
+	it->refused = is_delete ? NULL : mapped->refused;
+	it->may_delete = is_delete;
+	return batch_set(f->open, it, c->value, is_delete, c->index);
+}
+
+/* One change into the open batch; false: no memory. */
+static bool take_change(struct follow *f, const struct store_change *c)
+{
+	struct env_key mapped;
+	size_t bytes = c->key.n + c->value.n;
+
+	if (c->action == STORE_GET || !filter_pass(f->env->conf, c->key)) {
+		return true;
+	}
+	if (f->open != NULL && f->open->n > 0 &&
+	    !batch_fits(f->open, f->env, 1, bytes)) {
+		seal(f);
+	}
+	if (open_batch(f) == NULL ||
+	    env_map(f->env->mapping, f->env->target, c->key,
+		    c->action == STORE_DELETE ? 0 : c->value.n, &f->open->arena,
+		    &mapped) != KV_OK) {
+		return false;
+	}
+	f->in_unit = true;
+	return fill_item(f, c, &mapped);
+}
+
+/* Does the transaction that begins at `pos` fit behind what is in the open
+ * batch? Only what is in this pull is seen of it. */
+static bool unit_fits(const struct follow *f, const struct store_batch *b,
+		      size_t pos)
+{
+	size_t bytes = 0;
+	size_t n = 0;
+
+	for (size_t i = pos; i < b->n; i++) {
+		bytes += b->changes[i].key.n + b->changes[i].value.n;
+		n++;
+		if (b->changes[i].tx_end) {
+			break;
+		}
+	}
+	return f->open == NULL || f->open->n == 0 ||
+	       batch_fits(f->open, f->env, n, bytes);
+}
+
+/* Takes the pulled changes from pulled_pos on; false: no memory, go on there
+ * later. */
+static bool take_pulled(struct follow *f)
+{
+	struct store_batch *b = f->pulled;
+
+	for (; f->pulled_pos < b->n; f->pulled_pos++) {
+		const struct store_change *c = &b->changes[f->pulled_pos];
+
+		if (!f->in_unit && !unit_fits(f, b, f->pulled_pos)) {
+			seal(f);
+		}
+		if (!take_change(f, c)) {
+			return false;
+		}
+		if (c->tx_end) {
+			f->in_unit = false;
+			f->unit_torn = false;
+			f->moved_to = KV_MAX(f->moved_to, c->index);
+		}
+	}
+	if (!b->partial) {
+		f->in_unit = false;
+		f->unit_torn = false;
+		f->moved_to = KV_MAX(f->moved_to, b->index);
+	}
+	return true;
+}
+
+/* ---- into the dirty table
+ * -------------------------------------------------------------*/
+
+static bool put_change(struct follow *f, const struct store_change *c)
+{
+	struct state_dirty row = {.source_key = c->key,
+				  .value = c->value,
+				  .index = c->index,
+				  .is_delete = c->action == STORE_DELETE,
+				  .inferred = c->inferred};
+	struct env_key mapped;
+	struct arena arena = {0};
+	bool ok;
+
+	if (c->action == STORE_GET || !filter_pass(f->env->conf, c->key)) {
+		return true;
+	}
+	arena_init(&arena);
+	ok = env_map(f->env->mapping, f->env->target, c->key, 0, &arena,
+		     &mapped) == KV_OK;
+	if (ok) {
+		row.key = mapped.key.n > 0 ? mapped.key : c->key;
+		ok = dirty_put_add(&f->put, &row);
+	}
+	arena_free(&arena);
+	return ok;
+}
+
+static bool put_pulled(struct follow *f)
+{
+	struct store_batch *b = f->pulled;
+
+	for (; f->pulled_pos < b->n; f->pulled_pos++) {
+		if (!put_change(f, &b->changes[f->pulled_pos])) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* ---- the pull
+ * -----------------------------------------------------------------------------*/
+
+static void pulled_done(struct follow *f)
+{
+	struct store_batch *b = f->pulled;
+
+	f->position = KV_MAX(f->position, b->index);
+	f->pulled = NULL;
+	store_batch_free(b);
+	f->moved(f);
+}
+
+/* The fuse for deletes that a re-list inferred; false: held. */
+static bool allow_inferred(struct follow *f, const struct store_batch *b)
+{
+	struct state_checkpoint *cp = &f->env->cp;
+	uint64_t now = sched_wall(f->env->sched);
+	char reason[KV_ERR_TEXT_MAX];
+	struct fuse_in in = {.rule = f->env->conf->max_delete,
+			     .deletes = b->inferred_deletes,
+			     .ledger = b->known_keys,
+			     .source_empty =
+				 b->inferred_deletes == b->known_keys};
+
+	if (!b->relisted || b->inferred_deletes == 0) {
+		return true;
+	}
+	if (now - cp->fuse_since_ms > FUSE_WINDOW_MS) {
+		cp->fuse_since_ms = now;
+		cp->fuse_deletes = 0;
+	}
+	in.recent = cp->fuse_deletes;
+	if (!fuse_allows(&in, reason, sizeof reason)) {
+		f->held(f, reason);
+		return false;
+	}
+	cp->fuse_deletes += b->inferred_deletes;
+	return true;
+}
+
+/* Brings what was pulled to where it belongs. */
+static void take(struct follow *f)
+{
+	bool ok;
+
+	if (f->pulled == NULL || f->put.busy || f->put_down || f->take_down) {
+		return;
+	}
+	if (f->mode == FOLLOW_DRAIN) {
+		ok = put_pulled(f);
+		if (ok && f->put.n > 0) {
+			dirty_put_send(&f->put);
+			return;
+		}
+	} else {
+		ok = take_pulled(f);
+	}
+	if (!ok) {
+		f->take_down = true;
+		tell_memory(f);
+		return;
+	}
+	pulled_done(f);
+}
+
+static void on_init(struct follow *f, struct store_batch *b)
+{
+	struct store_origin origin = b->origin;
+
+	f->position = KV_MAX(f->position, b->index);
+	f->moved_to = KV_MAX(f->moved_to, b->index);
+	store_batch_free(b);
+	f->ready(f, &origin);
+}
+
+static void close_watch(struct follow *f)
+{
+	if (f->watch != NULL) {
+		store_watch_close(f->watch);
+		f->watch = NULL;
+	}
+}
+
+static void on_next(struct store_next *req)
+{
+	struct follow *f = req->data;
+	struct kv_err err = req->err;
+
+	f->pulling = false;
+	if (f->aborting || f->watch == NULL) {
+		store_batch_free(req->batch);
+		follow_step(f);
+		return;
+	}
+	if (err.status != KV_OK) {
+		close_watch(f);
+		f->lost(f, &err);
+		return;
+	}
+	env_saw_source(f->env, &req->batch->origin);
+	if (req->batch->init) {
+		on_init(f, req->batch);
+	} else if (!allow_inferred(f, req->batch)) {
+		store_batch_free(req->batch);
+	} else {
+		f->pulled = req->batch;
+		f->pulled_pos = 0;
+	}
+	follow_step(f);
+}
+
+static void maybe_pull(struct follow *f)
+{
+	if (f->watch == NULL || f->pulling || f->paused || f->pulled != NULL ||
+	    f->put.busy || f->put_down || f->n_sealed >= FOLLOW_SEALED) {
+		return;
+	}
+	memset(&f->next, 0, sizeof f->next);
+	f->next.want = f->want > f->position ? f->want : 0;
+	f->next.cb = on_next;
+	f->next.data = f;
+	f->pulling = true;
+	if (store_watch_next(f->watch, &f->next) != KV_OK) {
+		struct kv_err err = f->next.err;
+
+		f->pulling = false;
+		close_watch(f);
+		f->lost(f, &err);
+	}
+}
+
+/* ---- the lane
+ * -----------------------------------------------------------------------------------*/
+
+static struct apply *idle_lane(struct follow *f)
+{
+	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
+		if (apply_is_idle(&f->lane[i])) {
+			return &f->lane[i];
+		}
+	}
+	return NULL;
+}
+
+/* Is there anything in the open batch worth a batch of its own now? */
+static bool open_is_due(const struct follow *f)
+{
+	if (f->in_unit) {
+		return false; /* the rest of the transaction is on its way */
+	}
+	if (f->open != NULL && f->open->n > 0) {
+		return true;
+	}
+	return f->mode == FOLLOW_LIVE && f->moved_to > f->env->cp.index &&
+	       list_empty(&f->sealed);
+}
+
+static void maybe_write(struct follow *f)
+{
+	struct apply *a;
+	struct list *elem;
+
+	if (f->mode != FOLLOW_LIVE || f->writing != NULL || f->aborting) {
+		return;
+	}
+	a = idle_lane(f);
+	if (a == NULL) {
+		return;
+	}
+	if (list_empty(&f->sealed) && open_is_due(f) && open_batch(f) != NULL) {
+		seal(f);
+	}
+	elem = list_pop_front(&f->sealed);
+	if (elem != NULL) {
+		f->n_sealed--;
+		f->writing = a;
+		apply_start(a, kv_container_of(elem, struct batch, link));
+	}
+}
+
+static void on_written(struct apply *a)
+{
+	struct follow *f = a->ctx;
+
+	PRE(f->writing == a);
+	if (!a->held) {
+		f->writing = NULL;
+	}
+	sched_post(f->env->sched, &f->task);
+}
+
+static void on_saved(struct apply *a)
+{
+	struct follow *f = a->ctx;
+
+	if (a->held) {
+		f->writing = NULL;
+		f->held(f, a->held_reason);
+		return;
+	}
+	f->moved(f);
+	follow_step(f);
+}
+
+static void on_trouble(struct apply *a, const struct kv_err *err)
+{
+	struct follow *f = a->ctx;
+
+	f->trouble(f, err);
+}
+
+static void on_aborted(struct apply *a)
+{
+	struct follow *f = a->ctx;
+
+	if (f->writing == a) {
+		f->writing = NULL;
+	}
+	follow_step(f);
+}
+
+static const struct apply_events apply_events = {.written = on_written,
+						 .saved = on_saved,
+						 .trouble = on_trouble,
+						 .aborted = on_aborted};
+
+static void on_put(struct dirty_put *put)
+{
+	struct follow *f = put->ctx;
+
+	if (f->aborting) {
+		follow_step(f);
+		return;
+	}
+	if (put->err.status != KV_OK) {
+		f->put_down = true;
+		f->trouble(f, &put->err);
+		return;
+	}
+	pulled_done(f);
+	follow_step(f);
+}
+
+/* ---- steps
+ * -------------------------------------------------------------------------------------------*/
+
+static bool lanes_idle(const struct follow *f)
+{
+	return apply_is_idle(&f->lane[0]) && apply_is_idle(&f->lane[1]);
+}
+
+static void drop_batches(struct follow *f)
+{
+	struct list *elem;
+
+	while ((elem = list_pop_front(&f->sealed)) != NULL) {
+		batch_free(kv_container_of(elem, struct batch, link));
+	}
+	f->n_sealed = 0;
+	batch_free(f->open);
+	f->open = NULL;
+	store_batch_free(f->pulled);
+	f->pulled = NULL;
+	f->in_unit = false;
+	f->unit_torn = false;
+}
+
+static void maybe_end_abort(struct follow *f)
+{
+	if (!lanes_idle(f) || f->put.busy || f->pulling) {
+		return;
+	}
+	drop_batches(f);
+	dirty_put_clear(&f->put);
+	f->aborting = false;
+	f->mode = FOLLOW_OFF;
+	f->put_down = false;
+	f->take_down = false;
+	f->aborted(f);
+}
+
+static void follow_step(struct follow *f)
+{
+	if (f->aborting) {
+		maybe_end_abort(f);
+		return;
+	}
+	take(f);
+	maybe_write(f);
+	maybe_pull(f);
+}
+
+static void task_run(struct sched_task *task)
+{
+	follow_step(kv_container_of(task, struct follow, task));
+}
+
+/* ---- the interface
+ * ---------------------------------------------------------------------------------------*/
+
+void follow_init(struct follow *f, struct route_env *env, void *ctx)
+{
+	memset(f, 0, sizeof *f);
+	f->env = env;
+	f->ctx = ctx;
+	f->task.run = task_run;
+	list_init(&f->sealed);
+	dirty_put_init(&f->put, env, on_put, f);
+	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
+		apply_init(&f->lane[i], env, &apply_events, f);
+	}
+}
+
+void follow_clear(struct follow *f)
+{
+	PRE(f->watch == NULL && !f->pulling && lanes_idle(f));
+	drop_batches(f);
+	sched_unpost(&f->task);
+	dirty_put_clear(&f->put);
+	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
+		apply_clear(&f->lane[i]);
+	}
+}
+
+int follow_open(struct follow *f, enum follow_mode mode, uint64_t after,
+		struct store_known *known)
+{
+	struct store_watch_params p = {.after = after, .known = known};
+
+	PRE(f->watch == NULL && !f->pulling && mode != FOLLOW_OFF);
+	f->watch = store_watch_open(f->env->source, &p);
+	if (f->watch == NULL) {
+		return KV_NO_MEMORY;
+	}
+	f->mode = mode;
+	f->paused = false;
+	f->position = after;
+	/* A transaction that was cut by the loss is told again as a whole. */
+	f->in_unit = false;
+	f->unit_torn = false;
+	f->moved_to = after;
+	sched_post(f->env->sched, &f->task);
+	return KV_OK;
+}
+
+bool follow_is_open(const struct follow *f)
+{
+	return f->watch != NULL;
+}
+
+void follow_want(struct follow *f, uint64_t index)
+{
+	f->want = index;
+	sched_post(f->env->sched, &f->task);
+}
+
+void follow_pause(struct follow *f)
+{
+	f->paused = true;
+}
+
+void follow_live(struct follow *f)
+{
+	PRE(f->mode == FOLLOW_DRAIN);
+	f->mode = FOLLOW_LIVE;
+	f->paused = false;
+	f->moved_to = KV_MAX(f->moved_to, f->position);
+	sched_post(f->env->sched, &f->task);
+}
+
+bool follow_is_idle(const struct follow *f)
+{
+	return lanes_idle(f) && list_empty(&f->sealed) && f->pulled == NULL &&
+	       !f->put.busy && (f->open == NULL || f->open->n == 0);
+}
+
+void follow_retry(struct follow *f)
+{
+	f->take_down = false;
+	if (f->put_down) {
+		f->put_down = false;
+		if (f->put.n > 0) {
+			dirty_put_send(&f->put);
+		}
+	}
+	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
+		apply_retry(&f->lane[i]);
+	}
+	sched_post(f->env->sched, &f->task);
+}
+
+void follow_abort(struct follow *f)
+{
+	PRE(!f->aborting);
+	f->aborting = true;
+	close_watch(f);
+	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
+		if (!apply_is_idle(&f->lane[i])) {
+			apply_abort(&f->lane[i]);
+		}
+	}
+	sched_post(f->env->sched, &f->task);
+}
+
+uint64_t follow_oldest_ms(const struct follow *f)
+{
+	uint64_t oldest = 0;
+
+	if (f->writing != NULL && f->writing->batch != NULL &&
+	    f->writing->batch->n > 0) {
+		oldest = f->writing->batch->born_ms;
+	} else if (f->n_sealed > 0) {
+		const struct list *first = f->sealed.next;
+
+		oldest = kv_container_of(first, struct batch, link)->born_ms;
+	} else if (f->open != NULL && f->open->n > 0) {
+		oldest = f->open->born_ms;
+	}
+	return oldest;
+}
