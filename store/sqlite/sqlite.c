@@ -1,0 +1,648 @@
+/* sqlite.c: the loop's side of the backend. Every request is a job for the
+ * store's one worker, which alone touches the file.
+ *
+ *   scan, write --> job ------------------> kvfile_scan, _write --> store_done
+ *   changes ------> job ------------------> kvfile_changes
+ *                    ^                        | batch, error    --> store_done
+ *                    |                        | nothing new
+ *                    |                        v
+ *                    `--- the file changed -- waiting
+ *                           ^        ^
+ *              own write ---'        `--- notice --> kvfile_look
+ *
+ * Jobs run in order, so nothing is missed between "nothing new" and waiting: a
+ * look that ran before saw an older file than the job, one that comes after
+ * wakes it.
+ */
+#include "store/sqlite/sqlite.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/base/worker.h"
+#include "store/sqlite/kvfile.h"
+#include "store/sqlite/notice.h"
+#include "store/sqlite/schema.h"
+
+#define MAX_OPS 1024
+#define MAX_VALUE ((size_t)64 << 20)
+#define MAX_BYTES (MAX_VALUE + ((size_t)1 << 20))
+#define MAX_KEY ((size_t)64 << 10)
+#define SCAN_PAGE 2000
+
+#define MIN_POLL_MS 1000
+#define MAX_MS (24 * 3600 * 1000)
+
+struct backend {
+	struct store *store;
+	char *path;
+	struct kvfile file; /* the worker's, but for open */
+	struct worker *worker;
+	struct notice notice;
+	unsigned n_watches;  /* that were asked for changes */
+	struct list waiting; /* struct watch, nothing new so far */
+
+	/* A look at the file, at most one at a time. */
+	struct worker_job look;
+	bool changed;
+	struct kv_err look_err;
+
+	struct worker_job shut;
+};
+
+struct watch {
+	struct kvfile_cursor cursor; /* the worker's while its job runs */
+	uint8_t *bytes;		     /* the range's */
+	bool counted;
+	struct list link; /* in waiting */
+
+	struct worker_job job;
+	struct backend *backend;
+	struct store_next *req;
+	atomic_bool canceled;
+	struct store_batch *batch;
+	struct kv_err err;
+};
+
+/* A scan or a write. */
+struct job {
+	struct worker_job work;
+	struct backend *backend;
+	struct store_req *req;
+	atomic_bool canceled;
+};
+
+static const struct option_row options[] = {
+    {"log", OPTION_UINT, NULL, NULL, false,
+     "changes that a delete is remembered for; a watch that was away for "
+     "longer reads the tree anew (a new file: 1000000; an old one: as it is)"},
+    {"busy_timeout", OPTION_UINT, "5000", NULL, false,
+     "milliseconds to wait for another program's lock"},
+    {"poll", OPTION_UINT, "1000", NULL, false,
+     "milliseconds between looks at the file where its directory tells "
+     "nothing; 1000 or more"},
+    {NULL, OPTION_STR, NULL, NULL, false, NULL}};
+
+/* ---- scan and write ------------------------------------------------------*/
+
+static struct job *job_of(struct worker_job *work)
+{
+	return kv_container_of(work, struct job, work);
+}
+
+static void work_scan(struct worker_job *work)
+{
+	struct job *job = job_of(work);
+	struct backend *b = job->backend;
+	struct store_scan *req =
+	    kv_container_of(job->req, struct store_scan, req);
+
+	b->file.canceled = &job->canceled;
+	(void)!kvfile_scan(&b->file, b->store, req);
+	b->file.canceled = NULL;
+}
+
+static void work_write(struct worker_job *work)
+{
+	struct job *job = job_of(work);
+	struct backend *b = job->backend;
+	struct store_write *req =
+	    kv_container_of(job->req, struct store_write, req);
+
+	b->file.canceled = &job->canceled;
+	(void)!kvfile_write(&b->file, b->store, req);
+	b->file.canceled = NULL;
+}
+
+static void submit_changes(struct watch *wi)
+{
+	worker_submit(wi->backend->worker, &wi->job);
+}
+
+/* Everyone who waits looks again. */
+static void wake_all(struct backend *b)
+{
+	struct list *l;
+
+	while ((l = list_pop_front(&b->waiting)) != NULL) {
+		submit_changes(kv_container_of(l, struct watch, link));
+	}
+}
+
+static void finish_job(struct job *job)
+{
+	struct store_req *req = job->req;
+
+	kv_free(job);
+	store_done(req);
+}
+
+static void done_scan(struct worker_job *work)
+{
+	finish_job(job_of(work));
+}
+
+/* Our own connection's writes are none of another's: the look is blind for
+ * them. */
+static void done_write(struct worker_job *work)
+{
+	struct job *job = job_of(work);
+
+	wake_all(job->backend);
+	finish_job(job);
+}
+
+static int submit(struct store *st, struct store_req *req,
+		  void (*work)(struct worker_job *),
+		  void (*done)(struct worker_job *), struct kv_err *err)
+{
+	struct backend *b = st->impl;
+	struct job *job = kv_calloc(1, sizeof *job);
+
+	if (job == NULL) {
+		return kv_fail(err, KV_NO_MEMORY, "no memory for a request");
+	}
+	job->work.work = work;
+	job->work.done = done;
+	job->backend = b;
+	job->req = req;
+	atomic_init(&job->canceled, false);
+	req->impl = job;
+	worker_submit(b->worker, &job->work);
+	return KV_OK;
+}
+
+static int sqlite_scan(struct store *st, struct store_scan *req)
+{
+	return submit(st, &req->req, work_scan, done_scan, &req->err);
+}
+
+static int sqlite_write(struct store *st, struct store_write *req)
+{
+	return submit(st, &req->req, work_write, done_write, &req->err);
+}
+
+/* ---- changes
+ * ---------------------------------------------------------------*/
+
+static struct watch *watch_of(struct worker_job *job)
+{
+	return kv_container_of(job, struct watch, job);
+}
+
+static void work_changes(struct worker_job *job)
+{
+	struct watch *wi = watch_of(job);
+	struct kvfile *f = &wi->backend->file;
+
+	f->canceled = &wi->canceled;
+	(void)!kvfile_changes(f, wi->backend->store, &wi->cursor, wi->req->want,
+			      &wi->batch, &wi->err);
+	f->canceled = NULL;
+}
+
+static void answer(struct watch *wi)
+{
+	struct store_next *req = wi->req;
+
+	req->err = wi->err;
+	req->batch = wi->batch;
+	wi->req = NULL;
+	wi->batch = NULL;
+	store_done(&req->req);
+}
+
+static void answer_canceled(struct watch *wi)
+{
+	(void)kv_fail(&wi->err, KV_CANCELED, "%s: canceled", wi->backend->path);
+	answer(wi);
+}
+
+static void done_changes(struct worker_job *job)
+{
+	struct watch *wi = watch_of(job);
+
+	if (wi->batch != NULL && wi->batch->init &&
+	    wi->batch->origin.epoch > 1) {
+		/* Another file than at the start: perhaps in another directory
+		 * of that name. */
+		notice_restart(&wi->backend->notice);
+	}
+	if (wi->err.status != KV_OK || wi->batch != NULL) {
+		answer(wi);
+	} else if (atomic_load(&wi->canceled)) {
+		answer_canceled(wi);
+	} else {
+		list_push_back(&wi->backend->waiting, &wi->link);
+	}
+}
+
+/* Stored bytes [low, high): of a directory from `dir/` to before `dir0`, of a
+ * key it and no other: up to the key with a NUL behind it. */
+static int make_range(struct store_watch *w, struct watch *wi,
+		      struct kv_err *err)
+{
+	bool one = w->key.n > 0;
+	struct slice name = one ? w->key : w->dir;
+	const struct uri *u = w->store->uri;
+	size_t n = u->prefix_n + name.n;
+	uint8_t *p = kv_malloc(2 * (n + 1));
+
+	if (p == NULL) {
+		return kv_fail(err, KV_NO_MEMORY, "no memory for a watch");
+	}
+	if (u->prefix_n > 0) {
+		memcpy(p, u->prefix, u->prefix_n);
+	}
+	if (name.n > 0) {
+		memcpy(p + u->prefix_n, name.p, name.n);
+	}
+	p[n] = '/';
+	memcpy(p + n + 1, p, n);
+	p[n + 1 + n] = one ? 0 : '/' + 1;
+	wi->bytes = p;
+	wi->cursor.range.low = slice_of(p, one ? n : n + 1);
+	wi->cursor.range.high = slice_of(p + n + 1, n + 1);
+	wi->cursor.one_key = one;
+	return KV_OK;
+}
+
+/* At a watch's first request. The directory is watched before the file is
+ * read. */
+static int start_watch(struct store_watch *w, struct watch *wi,
+		       struct kv_err *err)
+{
+	struct backend *b = w->store->impl;
+	int rv = notice_start(&b->notice, err);
+
+	if (rv != KV_OK) {
+		return rv;
+	}
+	if (wi->bytes == NULL) {
+		rv = make_range(w, wi, err);
+	}
+	if (rv != KV_OK) {
+		if (b->n_watches == 0) {
+			notice_stop(&b->notice);
+		}
+		return rv;
+	}
+	wi->backend = b;
+	wi->cursor.after = w->after;
+	wi->job.work = work_changes;
+	wi->job.done = done_changes;
+	list_init(&wi->link);
+	wi->counted = true;
+	b->n_watches++;
+	return KV_OK;
+}
+
+static int sqlite_changes(struct store_watch *w, struct store_next *req)
+{
+	struct watch *wi = w->impl;
+
+	if (!wi->counted) {
+		int rv = start_watch(w, wi, &req->err);
+
+		if (rv != KV_OK) {
+			return rv;
+		}
+	}
+	PRE(wi->req == NULL);
+	wi->req = req;
+	kv_err_clear(&wi->err);
+	atomic_store(&wi->canceled, false);
+	req->req.impl = wi;
+	submit_changes(wi);
+	return KV_OK;
+}
+
+static void sqlite_unwatch(struct store_watch *w)
+{
+	struct watch *wi = w->impl;
+	struct backend *b = w->store->impl;
+
+	PRE(wi->req == NULL);
+	kv_free(wi->bytes);
+	wi->bytes = NULL;
+	if (wi->counted && --b->n_watches == 0) {
+		notice_stop(&b->notice);
+	}
+}
+
+static void sqlite_cancel(struct store *st KV_UNUSED, struct store_req *req)
+{
+	struct watch *wi;
+	struct job *job;
+
+	if (req->kind != STORE_REQ_NEXT) {
+		job = req->impl;
+		atomic_store(&job->canceled, true);
+		return;
+	}
+	wi = req->impl;
+	atomic_store(&wi->canceled, true);
+	if (!list_empty(&wi->link)) {
+		list_remove(&wi->link);
+		answer_canceled(wi);
+	}
+}
+
+/* ---- looking
+ * -----------------------------------------------------------------*/
+
+static void work_look(struct worker_job *job)
+{
+	struct backend *b = kv_container_of(job, struct backend, look);
+
+	b->changed = false;
+	kv_err_clear(&b->look_err);
+	(void)!kvfile_look(&b->file, &b->changed, &b->look_err);
+}
+
+/* After a failed look everyone looks for himself, and so gets the error. */
+static void done_look(struct worker_job *job)
+{
+	struct backend *b = kv_container_of(job, struct backend, look);
+
+	if (b->changed || b->look_err.status != KV_OK) {
+		wake_all(b);
+	}
+	notice_looked(&b->notice);
+}
+
+static void start_look(struct notice *n)
+{
+	struct backend *b = kv_container_of(n, struct backend, notice);
+
+	b->look.work = work_look;
+	b->look.done = done_look;
+	worker_submit(b->worker, &b->look);
+}
+
+/* ---- open
+ * --------------------------------------------------------------------*/
+
+/* Nothing but stat and access: the file is opened on the worker. */
+static int check_missing(const struct backend *b, struct kv_err *err)
+{
+	const char *slash = strrchr(b->path, '/');
+	char *dir;
+	int rv = KV_OK;
+
+	PRE(slash != NULL);
+	if ((b->store->flags & STORE_CREATE) == 0) {
+		return kv_fail(err, KV_KEY_NOT_FOUND, "%s: no such file",
+			       b->path);
+	}
+	dir = kv_strdup(b->path);
+	if (dir == NULL) {
+		return kv_fail(err, KV_NO_MEMORY, "no memory to open a store");
+	}
+	dir[slash == b->path ? 1 : slash - b->path] = '\0';
+	if (access(dir, F_OK) != 0) {
+		rv = kv_fail(err, KV_BAD_ARGUMENT,
+			     "%s: its folder cannot be reached (%s): make it "
+			     "first",
+			     b->path, strerror(errno));
+	} else if (access(dir, W_OK | X_OK) != 0) {
+		rv = kv_fail(err, KV_DENIED,
+			     "%s: no file can be made in its folder (%s)",
+			     b->path, strerror(errno));
+	}
+	kv_free(dir);
+	return rv;
+}
+
+static int check_place(const struct backend *b, struct kv_err *err)
+{
+	struct stat sb;
+
+	if (stat(b->path, &sb) != 0) {
+		if (errno == ENOENT) {
+			return check_missing(b, err);
+		}
+		return kv_fail(err,
+			       errno == EACCES ? KV_DENIED : KV_BAD_ARGUMENT,
+			       "%s: %s", b->path, strerror(errno));
+	}
+	if (!S_ISREG(sb.st_mode)) {
+		return kv_fail(err, KV_BAD_ARGUMENT, "%s: not a plain file",
+			       b->path);
+	}
+	if (access(b->path, R_OK) != 0) {
+		return kv_fail(err, KV_DENIED, "%s: %s", b->path,
+			       strerror(errno));
+	}
+	return KV_OK;
+}
+
+static int read_options(struct backend *b, struct kv_err *err)
+{
+	const struct uri *u = b->store->uri;
+	uint64_t busy, poll;
+	char *log = NULL;
+	int rv =
+	    option_text(options, u->options, u->n_options, "log", &log, err);
+
+	if (rv != KV_OK) {
+		return rv;
+	}
+	b->file.keep = SCHEMA_KEEP;
+	b->file.keep_given = log != NULL;
+	kv_free(log);
+	if (b->file.keep_given) {
+		rv = option_uint(options, u->options, u->n_options, "log",
+				 &b->file.keep, err);
+	}
+	if (rv == KV_OK) {
+		rv = option_uint(options, u->options, u->n_options,
+				 "busy_timeout", &busy, err);
+	}
+	if (rv == KV_OK) {
+		rv = option_uint(options, u->options, u->n_options, "poll",
+				 &poll, err);
+	}
+	if (rv != KV_OK) {
+		return rv;
+	}
+	if (b->file.keep > INT64_MAX || busy > MAX_MS || poll > MAX_MS ||
+	    poll < MIN_POLL_MS) {
+		return kv_fail(err, KV_BAD_ARGUMENT,
+			       "sqlite: options: busy_timeout and poll go up "
+			       "to %d ms, poll from %d ms, log up to 2^63 - 1",
+			       MAX_MS, MIN_POLL_MS);
+	}
+	b->file.busy_ms = (uint32_t)busy;
+	b->notice.poll_ms = poll;
+	return KV_OK;
+}
+
+/* With a slash in it: SQLite takes no part of it for a name with a meaning
+ * (":memory:", "file:..."). */
+static int set_path(struct backend *b, struct kv_err *err)
+{
+	const char *path = b->store->uri->path;
+
+	if (path == NULL || path[0] == '\0') {
+		return kv_fail(err, KV_BAD_ARGUMENT,
+			       "sqlite: the URI names no file: sqlite:PATH");
+	}
+	b->path = path[0] == '/' ? kv_strdup(path) : kv_asprintf("./%s", path);
+	if (b->path == NULL) {
+		return kv_fail(err, KV_NO_MEMORY, "no memory to open a store");
+	}
+	b->file.path = b->path;
+	b->notice.path = b->path;
+	return KV_OK;
+}
+
+static void set_caps(struct store_caps *caps)
+{
+	caps->atomic = true;
+	caps->resumable = true;
+	caps->told_deletes = true;
+	caps->ordered = true;
+	caps->sorted_keys = true;
+	caps->max_ops = MAX_OPS;
+	caps->max_bytes = MAX_BYTES;
+	caps->max_value = MAX_VALUE;
+	caps->max_key = MAX_KEY;
+	caps->write_timeout_ms = 0;
+	caps->scan_page = SCAN_PAGE;
+}
+
+static int sqlite_open(struct store *st, struct kv_err *err)
+{
+	struct backend *b = st->impl;
+	int rv;
+
+	b->store = st;
+	b->notice.sched = st->sched;
+	b->notice.look = start_look;
+	b->file.create = (st->flags & STORE_CREATE) != 0;
+	b->file.schema_version = -1;
+	list_init(&b->waiting);
+	rv = set_path(b, err);
+	if (rv != KV_OK) {
+		return rv;
+	}
+	rv = read_options(b, err);
+	if (rv == KV_OK) {
+		rv = check_place(b, err);
+	}
+	if (rv != KV_OK) {
+		goto err_path;
+	}
+	b->worker = worker_open(st->sched, "sqlite");
+	if (b->worker == NULL) {
+		rv = kv_fail(err, KV_NO_MEMORY, "sqlite: no thread to be had");
+		goto err_path;
+	}
+	set_caps(&st->caps);
+	return KV_OK;
+
+err_path:
+	assert(rv != KV_OK);
+	kv_free(b->path);
+	return rv;
+}
+
+/* ---- close ---------------------------------------------------------------*/
+
+static void worker_closed(void *ctx)
+{
+	struct backend *b = ctx;
+
+	kv_free(b->path);
+	store_closed(b->store);
+}
+
+/* The last connection of a file writes its log back: not on the loop. */
+static void work_shut(struct worker_job *job)
+{
+	kvfile_close(&kv_container_of(job, struct backend, shut)->file);
+}
+
+static void done_shut(struct worker_job *job KV_UNUSED)
+{
+}
+
+static void notice_closed(struct notice *n)
+{
+	struct backend *b = kv_container_of(n, struct backend, notice);
+
+	b->shut.work = work_shut;
+	b->shut.done = done_shut;
+	worker_submit(b->worker, &b->shut);
+	worker_close(b->worker, worker_closed, b);
+}
+
+/* A look under way is done before the worker is closed, as jobs are in order;
+ * the notice is off by then. */
+static void sqlite_close(struct store *st)
+{
+	struct backend *b = st->impl;
+
+	PRE(list_empty(&b->waiting));
+	notice_stop(&b->notice);
+	notice_close(&b->notice, notice_closed);
+}
+
+/* ---- the table
+ * ---------------------------------------------------------------*/
+
+/* Two names of a file that does not exist yet: the same folder, the same name
+ * in it. */
+static bool same_missing(const char *a, const char *b)
+{
+	const char *as = strrchr(a, '/'), *bs = strrchr(b, '/');
+	struct stat x, y;
+	char *ad = kv_strdup(a), *bd = kv_strdup(b);
+	bool same = true; /* in doubt */
+
+	if (ad != NULL && bd != NULL) {
+		ad[as - a + 1] = '\0';
+		bd[bs - b + 1] = '\0';
+		same = strcmp(as, bs) == 0 && stat(ad, &x) == 0 &&
+		       stat(bd, &y) == 0 && x.st_dev == y.st_dev &&
+		       x.st_ino == y.st_ino;
+	}
+	kv_free(ad);
+	kv_free(bd);
+	return same;
+}
+
+static bool sqlite_same_place(const struct store *a, const struct store *b)
+{
+	const struct backend *x = a->impl, *y = b->impl;
+	struct stat xs, ys;
+	bool x_there = stat(x->path, &xs) == 0;
+	bool y_there = stat(y->path, &ys) == 0;
+
+	if (x_there && y_there) {
+		return xs.st_dev == ys.st_dev && xs.st_ino == ys.st_ino;
+	}
+	return !x_there && !y_there && same_missing(x->path, y->path);
+}
+
+static const char *const schemes[] = {"sqlite", NULL};
+
+const struct store_ops store_sqlite_ops = {
+    .name = "sqlite",
+    .schemes = schemes,
+    .options = options,
+    .help = "a file with a table kv(key, value): sqlite:PATH?prefix=/a",
+    .store_size = sizeof(struct backend),
+    .watch_size = sizeof(struct watch),
+    .open = sqlite_open,
+    .scan = sqlite_scan,
+    .changes = sqlite_changes,
+    .unwatch = sqlite_unwatch,
+    .write = sqlite_write,
+    .cancel = sqlite_cancel,
+    .close = sqlite_close,
+    .same_place = sqlite_same_place,
+};
