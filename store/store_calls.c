@@ -17,6 +17,14 @@ static void deliver_scan(struct store_req *r)
 	req->cb(req);
 }
 
+/* A position before all that is below the directory is its start: backends are
+ * spared the keys that sort in between (`/a` < `/a!` < `/a/`). */
+static bool is_before(struct slice after, struct slice dir)
+{
+	return slice_cmp(after, dir) <= 0 ||
+	       (slice_starts(after, dir) && after.p[dir.n] < '/');
+}
+
 int store_scan(struct store *st, struct store_scan *req)
 {
 	int rv;
@@ -33,10 +41,7 @@ int store_scan(struct store *st, struct store_scan *req)
 		return rv;
 	}
 	req->dir = check_strip_dir(req->dir);
-	/* A position before the directory is its start: spare backends the
-	 * keys that sort between (`/a` < `/a!` < `/a/`). */
-	if (!slice_below(req->after, req->dir) &&
-	    slice_cmp(req->after, req->dir) <= 0) {
+	if (is_before(req->after, req->dir)) {
 		req->after = slice_of(NULL, 0);
 	}
 	req_begin(st, &req->req, STORE_REQ_SCAN, deliver_scan);
