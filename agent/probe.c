@@ -1,0 +1,335 @@
+/* probe.c: see probe.h. */
+#include "agent/probe.h"
+
+/* So many known keys missing at the target all at once: it was replaced. */
+#define PROBE_ENOUGH 4
+
+enum { SOURCE, TARGET };
+
+static void finish(struct probe *p)
+{
+	for (int side = SOURCE; side <= TARGET; side++) {
+		store_page_free(p->scan[side].page);
+		p->scan[side].page = NULL;
+	}
+	store_page_free(p->at_scan.page);
+	p->at_scan.page = NULL;
+	p->running = false;
+	p->done(p);
+}
+
+/* ---- judging
+ * ---------------------------------------------------------------------*/
+
+static const struct store_pair *find_pair(const struct store_page *page,
+					  struct slice key)
+{
+	for (size_t i = 0; i < page->n; i++) {
+		if (slice_eq(page->pairs[i].key, key)) {
+			return &page->pairs[i];
+		}
+	}
+	return NULL;
+}
+
+/* The source's pair of a ledger row; NULL: absent, or no key maps there. */
+static const struct store_pair *source_pair(const struct probe *p,
+					    const struct state_row *row,
+					    const struct store_page *page)
+{
+	struct arena arena = {0};
+	const struct store_pair *pair = NULL;
+	struct slice key;
+
+	arena_init(&arena);
+	if (mapping_to_source(p->env->mapping, row->key, &arena, &key, NULL) ==
+	    KV_OK) {
+		pair = find_pair(page, key);
+	}
+	arena_free(&arena);
+	return pair;
+}
+
+static bool identity_differs(const char *saved, const struct store_origin *o)
+{
+	return saved[0] != '\0' && strcmp(saved, o->identity) != 0;
+}
+
+/* Looks at the sampled keys at the source. *matches: how many are exactly as
+ * the ledger knows them, *newest: the newest row is. */
+static void judge_source_keys(struct probe *p, size_t *matches, bool *newest)
+{
+	const struct store_page *page = p->scan[SOURCE].page;
+	uint64_t told = p->env->cp.complete ? p->env->cp.index : 0;
+
+	*matches = 0;
+	*newest = false;
+	for (size_t i = 0; i < p->n; i++) {
+		const struct state_row *row = &p->rows[i];
+		const struct store_pair *pair = source_pair(p, row, page);
+
+		if (pair == NULL) {
+			continue;
+		}
+		if (pair->index == row->source_index) {
+			(*matches)++;
+			*newest = *newest || i == 0;
+		} else if (pair->index < row->source_index ||
+			   pair->index <= told) {
+			/* A change that was never told, or was undone. */
+			p->new_source = true;
+		}
+	}
+}
+
+static void judge_target(struct probe *p)
+{
+	const struct store_page *page = p->scan[TARGET].page;
+	struct state_checkpoint *cp = &p->env->cp;
+	size_t matches = 0;
+	size_t absent = 0;
+
+	p->new_target = identity_differs(cp->target_identity, &p->target) ||
+			p->target.index < cp->target_index;
+	for (size_t i = 0; i < p->n; i++) {
+		const struct state_row *row = &p->rows[i];
+		const struct store_pair *pair = find_pair(page, row->key);
+
+		if (pair == NULL) {
+			absent++;
+		} else if (pair->version.a == row->version_a &&
+			   pair->version.b == row->version_b) {
+			matches++;
+		} else if (pair->version.b == row->version_b &&
+			   pair->version.a < row->version_a) {
+			p->new_target = true;
+		}
+	}
+	if (p->n >= PROBE_ENOUGH && absent == p->n) {
+		p->new_target = true;
+	}
+	if (p->n > 0 && matches == 0) {
+		p->doubt = true;
+	}
+}
+
+/* The newest row's key as it was at its own index: the same history shows that
+ * very change. */
+static void at_done(struct store_scan *req)
+{
+	struct probe *p = req->data;
+	const struct store_pair *pair;
+
+	if (req->err.status != KV_OK) {
+		if (req->err.status == KV_HISTORY_LOST) {
+			p->doubt = true; /* gone: nothing can be said */
+		} else {
+			p->err = req->err;
+			p->source_failed = true;
+		}
+		finish(p);
+		return;
+	}
+	pair = source_pair(p, &p->rows[0], req->page);
+	if (req->page->at != p->rows[0].source_index) {
+		p->doubt = true; /* this backend cannot look back */
+	} else if (pair == NULL || pair->index != p->rows[0].source_index) {
+		p->new_source = true;
+	}
+	finish(p);
+}
+
+static void ask_at(struct probe *p)
+{
+	memset(&p->at_scan, 0, sizeof p->at_scan);
+	p->at_scan.keys = p->source_keys;
+	p->at_scan.n_keys = p->n;
+	p->at_scan.at = p->rows[0].source_index;
+	p->at_scan.names_only = true;
+	p->at_scan.cb = at_done;
+	p->at_scan.data = p;
+	if (store_scan(p->env->source, &p->at_scan) != KV_OK) {
+		at_done(&p->at_scan);
+	}
+}
+
+static void judge(struct probe *p)
+{
+	struct state_checkpoint *cp = &p->env->cp;
+	size_t matches;
+	bool newest;
+
+	p->new_source = identity_differs(cp->source_identity, &p->source) ||
+			p->source.index < cp->source_index;
+	judge_source_keys(p, &matches, &newest);
+	judge_target(p);
+	p->env->source_epoch = p->source.epoch;
+	p->env->target_epoch = p->target.epoch;
+	if (p->n == 0 || newest || p->new_source || !cp->complete) {
+		finish(p);
+	} else {
+		ask_at(p);
+	}
+}
+
+/* ---- asking
+ * ---------------------------------------------------------------------------*/
+
+static void scans_done(struct probe *p)
+{
+	for (int side = SOURCE; side <= TARGET; side++) {
+		if (p->scan[side].err.status != KV_OK) {
+			p->err = p->scan[side].err;
+			p->source_failed = side == SOURCE;
+			finish(p);
+			return;
+		}
+	}
+	p->source = p->scan[SOURCE].page->origin;
+	p->target = p->scan[TARGET].page->origin;
+	judge(p);
+}
+
+static void scan_cb(struct store_scan *req)
+{
+	struct probe *p = req->data;
+
+	p->pending--;
+	if (p->pending == 0) {
+		scans_done(p);
+	}
+}
+
+static void sort(struct slice *keys, size_t n)
+{
+	for (size_t i = 1; i < n; i++) {
+		struct slice key = keys[i];
+		size_t j = i;
+
+		for (; j > 0 && slice_cmp(keys[j - 1], key) > 0; j--) {
+			keys[j] = keys[j - 1];
+		}
+		keys[j] = key;
+	}
+}
+
+/* Rows whose source key cannot be told are left out. */
+static void fill_keys(struct probe *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n; i++) {
+		struct slice key;
+
+		if (mapping_to_source(p->env->mapping, p->rows[i].key,
+				      &p->arena, &key, NULL) == KV_OK) {
+			p->rows[n] = p->rows[i];
+			p->target_keys[n] = p->rows[i].key;
+			p->source_keys[n++] = key;
+		}
+	}
+	p->n = n;
+	sort(p->source_keys, n);
+	sort(p->target_keys, n);
+}
+
+static void ask(struct probe *p)
+{
+	struct store *stores[2] = {p->env->source, p->env->target};
+	struct slice *keys[2] = {p->source_keys, p->target_keys};
+
+	fill_keys(p);
+	p->pending = 0;
+	for (int side = SOURCE; side <= TARGET; side++) {
+		struct store_scan *req = &p->scan[side];
+
+		memset(req, 0, sizeof *req);
+		req->names_only = true;
+		req->limit = 1;
+		if (p->n > 0) {
+			req->keys = keys[side];
+			req->n_keys = p->n;
+		}
+		req->cb = scan_cb;
+		req->data = p;
+		if (store_scan(stores[side], req) == KV_OK) {
+			p->pending++;
+		}
+	}
+	if (p->pending == 0) {
+		scans_done(p);
+	}
+}
+
+static void rows_work(struct worker_job *job)
+{
+	struct probe *p = kv_container_of(job, struct probe, job);
+
+	(void)state_ledger_newest(p->env->state, p->env->route, PROBE_KEYS,
+				  &p->arena, &p->rows, &p->n, &p->err);
+}
+
+static void rows_done(struct worker_job *job)
+{
+	struct probe *p = kv_container_of(job, struct probe, job);
+
+	if (p->canceled && p->err.status == KV_OK) {
+		(void)kv_fail(&p->err, KV_CANCELED, "canceled");
+	}
+	if (p->err.status != KV_OK) {
+		finish(p);
+		return;
+	}
+	ask(p);
+}
+
+void probe_init(struct probe *p, struct route_env *env,
+		void (*done)(struct probe *p), void *ctx)
+{
+	memset(p, 0, sizeof *p);
+	p->env = env;
+	p->done = done;
+	p->ctx = ctx;
+	arena_init(&p->arena);
+}
+
+void probe_clear(struct probe *p)
+{
+	PRE(!p->running);
+	arena_free(&p->arena);
+}
+
+void probe_start(struct probe *p)
+{
+	PRE(!p->running);
+	p->running = true;
+	p->canceled = false;
+	p->new_source = false;
+	p->new_target = false;
+	p->doubt = false;
+	p->source_failed = false;
+	p->n = 0;
+	kv_err_clear(&p->err);
+	arena_reset(&p->arena);
+	if (p->env->state == NULL) {
+		ask(p);
+		return;
+	}
+	p->job.work = rows_work;
+	p->job.done = rows_done;
+	worker_submit(p->env->worker, &p->job);
+}
+
+void probe_cancel(struct probe *p)
+{
+	if (!p->running || p->canceled) {
+		return;
+	}
+	p->canceled = true;
+	for (int side = SOURCE; side <= TARGET && p->pending > 0; side++) {
+		if (p->scan[side].cb != NULL && p->scan[side].page == NULL &&
+		    p->scan[side].err.status == KV_OK) {
+			store_cancel(&p->scan[side].req);
+		}
+	}
+}
