@@ -55,14 +55,14 @@ static bool identity_differs(const char *saved, const struct store_origin *o)
 	return saved[0] != '\0' && strcmp(saved, o->identity) != 0;
 }
 
-/* Looks at the sampled keys at the source. *matches: how many are exactly as
+/* Looks at the sampled keys at the source. p->matches: how many are exactly as
  * the ledger knows them, *newest: the newest row is. */
-static void judge_source_keys(struct probe *p, size_t *matches, bool *newest)
+static void judge_source_keys(struct probe *p, bool *newest)
 {
 	const struct store_page *page = p->scan[SOURCE].page;
 	uint64_t told = p->env->cp.complete ? p->env->cp.index : 0;
 
-	*matches = 0;
+	p->matches = 0;
 	*newest = false;
 	for (size_t i = 0; i < p->n; i++) {
 		const struct state_row *row = &p->rows[i];
@@ -72,7 +72,7 @@ static void judge_source_keys(struct probe *p, size_t *matches, bool *newest)
 			continue;
 		}
 		if (pair->index == row->source_index) {
-			(*matches)++;
+			p->matches++;
 			*newest = *newest || i == 0;
 		} else if (pair->index < row->source_index ||
 			   pair->index <= told) {
@@ -132,7 +132,8 @@ static void at_done(struct store_scan *req)
 	}
 	pair = source_pair(p, &p->rows[0], req->page);
 	if (req->page->at != p->rows[0].source_index) {
-		p->doubt = true; /* this backend cannot look back */
+		/* This backend cannot look back: the other keys must do. */
+		p->doubt = p->doubt || p->matches == 0;
 	} else if (pair == NULL || pair->index != p->rows[0].source_index) {
 		p->new_source = true;
 	}
@@ -156,12 +157,11 @@ static void ask_at(struct probe *p)
 static void judge(struct probe *p)
 {
 	struct state_checkpoint *cp = &p->env->cp;
-	size_t matches;
 	bool newest;
 
 	p->new_source = identity_differs(cp->source_identity, &p->source) ||
 			p->source.index < cp->source_index;
-	judge_source_keys(p, &matches, &newest);
+	judge_source_keys(p, &newest);
 	judge_target(p);
 	p->env->source_epoch = p->source.epoch;
 	p->env->target_epoch = p->target.epoch;

@@ -28,6 +28,7 @@ struct probe {
 	struct store_scan scan[2];
 	struct store_scan at_scan;
 	unsigned pending;
+	size_t matches; /* sampled keys that the source has unchanged */
 	bool running;
 	bool canceled;
 	/* Results. */

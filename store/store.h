@@ -118,6 +118,9 @@ struct store_caps {
 	size_t max_key;	   /* bytes of one stored key (prefix included) */
 	uint32_t write_timeout_ms; /* a write that was sent is done or dead at
 				      the server after this time; 0 = at once */
+	/* To resume from further back than so many indexes costs the server
+	 * more than a scan (etcd's catch-up is quadratic); 0: never so. */
+	uint64_t resume_max;
 	uint32_t scan_page; /* keys a page that this backend likes best */
 };
 
