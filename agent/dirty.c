@@ -207,13 +207,13 @@ static void on_saved(struct apply *a)
 {
 	struct dirty *d = a->ctx;
 
+	if (d->aborting) {
+		end_abort(d);
+		return;
+	}
 	if (a->held) {
 		d->running = false;
 		d->held(d, a->held_reason);
-		return;
-	}
-	if (d->aborting) {
-		end_abort(d);
 		return;
 	}
 	d->dropping = true;

@@ -379,6 +379,10 @@ static void on_saved(struct apply *a)
 {
 	struct follow *f = a->ctx;
 
+	if (f->aborting) {
+		follow_step(f);
+		return;
+	}
 	if (a->held) {
 		f->writing = NULL;
 		f->held(f, a->held_reason);

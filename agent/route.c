@@ -72,12 +72,6 @@ void route_set_phase(struct route *r, enum route_phase phase)
 	if (r->phase == phase || r->closing) {
 		return;
 	}
-	/* Held and in trouble stay visible until the next try succeeds. */
-	if (r->is_held && phase != ROUTE_HELD && phase != ROUTE_FOLLOWING &&
-	    phase != ROUTE_DONE && r->phase == ROUTE_HELD &&
-	    phase != ROUTE_LOADING) {
-		return;
-	}
 	PRE(move_allowed(r->phase, phase));
 	LOG_DEBUG("phase", LOG_S("route", r->p.conf->name),
 		  LOG_S("from", route_phase_name(r->phase)),
@@ -290,10 +284,7 @@ static void finish_restart(struct route *r)
 void route_stage_maybe_restart(struct route *r)
 {
 	if (!r->restarting || !route_stage_is_quiet(r)) {
-		/* LOAD itself counts as under way; its end calls again. */
-		if (!(r->restarting && r->stage == STAGE_LOAD)) {
-			return;
-		}
+		return;
 	}
 	if (r->closing) {
 		maybe_closed(r);
@@ -434,10 +425,6 @@ static void end_drain(struct route *r)
 		return;
 	}
 	sched_timer_stop(&r->drain_timer);
-	if (r->stage == STAGE_LOAD) {
-		r->restarting = true; /* its end goes on */
-		return;
-	}
 	give_up_all(r);
 }
 

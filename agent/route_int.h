@@ -33,6 +33,7 @@ enum route_stage {
 /* What the state remembers, read in one job. */
 struct route_load {
 	struct worker_job job;
+	bool busy;
 	struct arena arena;
 	char *stores;
 	char *filters;

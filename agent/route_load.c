@@ -95,6 +95,7 @@ void route_load_start(struct route *r)
 	kv_err_clear(&l->err);
 	l->n = 0;
 	memset(&l->counts, 0, sizeof l->counts);
+	l->busy = true;
 	l->job.work = load_work;
 	l->job.done = load_done;
 	worker_submit(r->env.worker, &l->job);
@@ -156,6 +157,7 @@ static void known_done(struct worker_job *job)
 	}
 	arena_reset(&r->known_arena);
 	r->known_page(r->known_ctx, status, page);
+	route_stage_maybe_restart(r);
 }
 
 static void known_next(struct store_known *known, struct slice after,

@@ -35,6 +35,7 @@ void route_stage_load(struct route *r)
 
 void route_stage_loaded(struct route *r)
 {
+	r->load.busy = false;
 	if (r->restarting) {
 		route_stage_maybe_restart(r);
 		return;
@@ -703,9 +704,9 @@ void route_stage_retry(struct route *r)
 
 bool route_stage_is_quiet(const struct route *r)
 {
-	return !r->job_busy && !r->probe.running && !r->seed.running &&
-	       !r->dirty.running && r->follow.mode == FOLLOW_OFF &&
-	       apply_is_idle(&r->recover) && r->stage != STAGE_LOAD &&
+	return !r->job_busy && !r->load.busy && !r->probe.running &&
+	       !r->seed.running && !r->dirty.running &&
+	       r->follow.mode == FOLLOW_OFF && apply_is_idle(&r->recover) &&
 	       !r->known_busy;
 }
 
