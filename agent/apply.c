@@ -184,10 +184,10 @@ static void look_work(struct worker_job *job)
 	struct apply *a = kv_container_of(job, struct apply, look_job);
 
 	kv_err_clear(&a->job_err);
-	(void)state_begin(a->env->state, a->env->route, a->look_keys, a->n_look,
-			  a->look_rows, a->intents, a->n_intents,
-			  sched_wall(a->env->sched), &a->intent_id,
-			  &a->job_err);
+	a->job_err.status =
+	    state_begin(a->env->state, a->env->route, a->look_keys, a->n_look,
+			a->look_rows, a->intents, a->n_intents,
+			sched_wall(a->env->sched), &a->intent_id, &a->job_err);
 }
 
 /* Takes over the rows and the intents that the transaction read and saved;

@@ -21,8 +21,8 @@ static void save_work(struct worker_job *job)
 	kv_err_clear(&a->job_err);
 	if (state_commit(a->env->state, &s->commit, &a->job_err) == KV_OK &&
 	    s->count) {
-		(void)state_count_lists(a->env->state, a->env->route,
-					&s->counts, &a->job_err);
+		a->job_err.status = state_count_lists(
+		    a->env->state, a->env->route, &s->counts, &a->job_err);
 	}
 }
 

@@ -54,8 +54,8 @@ static void put_work(struct worker_job *job)
 	struct dirty_put *put = kv_container_of(job, struct dirty_put, job);
 
 	kv_err_clear(&put->err);
-	(void)state_dirty_put(put->env->state, put->env->route, put->rows,
-			      put->n, &put->err);
+	put->err.status = state_dirty_put(put->env->state, put->env->route,
+					  put->rows, put->n, &put->err);
 }
 
 static void put_done(struct worker_job *job)
@@ -167,9 +167,9 @@ static void page_work(struct worker_job *job)
 	d->dropping = false;
 	d->n = 0;
 	arena_reset(&d->arena);
-	(void)state_dirty_page(env->state, env->route, env->batch_ops,
-			       env->batch_bytes, &d->arena, &d->rows, &d->n,
-			       &d->err);
+	d->err.status = state_dirty_page(env->state, env->route, env->batch_ops,
+					 env->batch_bytes, &d->arena, &d->rows,
+					 &d->n, &d->err);
 }
 
 static void page_done(struct worker_job *job)

@@ -283,9 +283,9 @@ static void ledger_work(struct worker_job *job)
 	struct ledger *l = kv_container_of(job, struct ledger, job);
 	struct merge *m = kv_container_of(l, struct merge, ledger);
 
-	(void)state_ledger_page(m->p.state, m->p.route, key_get(&l->after),
-				MERGE_LEDGER_ROWS, &l->ahead.arena,
-				&l->ahead.rows, &l->ahead.n, &l->err);
+	l->err.status = state_ledger_page(
+	    m->p.state, m->p.route, key_get(&l->after), MERGE_LEDGER_ROWS,
+	    &l->ahead.arena, &l->ahead.rows, &l->ahead.n, &l->err);
 }
 
 static void ledger_done(struct worker_job *job)

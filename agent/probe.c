@@ -265,8 +265,9 @@ static void rows_work(struct worker_job *job)
 {
 	struct probe *p = kv_container_of(job, struct probe, job);
 
-	(void)state_ledger_newest(p->env->state, p->env->route, PROBE_KEYS,
-				  &p->arena, &p->rows, &p->n, &p->err);
+	p->err.status =
+	    state_ledger_newest(p->env->state, p->env->route, PROBE_KEYS,
+				&p->arena, &p->rows, &p->n, &p->err);
 }
 
 static void rows_done(struct worker_job *job)

@@ -91,9 +91,11 @@ static void live_work(struct worker_job *job)
 	struct route *r = kv_container_of(job, struct route, live_job);
 	struct kv_err err = {0};
 
-	if (r->env.route != 0) {
-		(void)state_live_save(r->env.state, r->env.route, &r->live,
-				      &err);
+	if (r->env.route != 0 && state_live_save(r->env.state, r->env.route,
+						 &r->live, &err) != KV_OK) {
+		/* Only what `status` shows is older then; the batches' own
+		 * saves tell of a state that cannot be written. */
+		LOG_DEBUG("status not saved", LOG_S("reason", err.text));
 	}
 }
 

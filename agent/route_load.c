@@ -71,7 +71,7 @@ static void load_work(struct worker_job *job)
 		return;
 	}
 	if (!r->p.dry_run) {
-		(void)load_intents(r, l);
+		l->err.status = load_intents(r, l);
 	}
 }
 
@@ -109,9 +109,9 @@ static void known_work(struct worker_job *job)
 	struct route *r = kv_container_of(job, struct route, known_job);
 
 	kv_err_clear(&r->known_err);
-	(void)state_ledger_page(r->env.state, r->env.route, r->known_key,
-				KNOWN_ROWS, &r->known_arena, &r->known_rows,
-				&r->known_n, &r->known_err);
+	r->known_err.status = state_ledger_page(
+	    r->env.state, r->env.route, r->known_key, KNOWN_ROWS,
+	    &r->known_arena, &r->known_rows, &r->known_n, &r->known_err);
 }
 
 /* The ledger's rows as pairs of the source's keys. */

@@ -276,8 +276,8 @@ static void prepare_work(struct worker_job *job)
 	c.purge_tombstones = r->env.new_source ? UINT64_MAX : 0;
 	kv_err_clear(&r->job_err);
 	if (state_commit(r->env.state, &c, &r->job_err) == KV_OK) {
-		(void)state_dirty_clear(r->env.state, r->env.route,
-					&r->job_err);
+		r->job_err.status =
+		    state_dirty_clear(r->env.state, r->env.route, &r->job_err);
 	}
 }
 
@@ -464,8 +464,8 @@ static void finish_work(struct worker_job *job)
 
 	kv_err_clear(&r->job_err);
 	if (state_commit(r->env.state, &c, &r->job_err) == KV_OK) {
-		(void)state_count_lists(r->env.state, r->env.route,
-					&r->load.counts, &r->job_err);
+		r->job_err.status = state_count_lists(
+		    r->env.state, r->env.route, &r->load.counts, &r->job_err);
 	}
 }
 
