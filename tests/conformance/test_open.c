@@ -124,16 +124,29 @@ static void an_embedded_store_is_made_when_asked(void **state)
 	expect_status(do_get(w, st, S("/a")), KV_OK);
 }
 
+static void never_called(struct store_lock_req *req)
+{
+	bool *called = req->data;
+
+	*called = true;
+}
+
 static void locks_are_there_or_not_supported(void **state)
 {
 	struct world *w = *state;
+	bool called = false;
+	struct store_lock_req req = {.key = S("/lock"),
+				     .ttl_ms = 1000,
+				     .try_only = true,
+				     .cb = never_called,
+				     .data = &called};
 
 	need(w->be->ops->lock == NULL, "missing lock");
-	struct store_lock_req req = {.key = S("/lock"), .try_only = true};
-
 	expect_code(store_lock(w->st, &req), KV_CALL_NOT_SUPPORTED);
 	assert_true(req.err.text[0] != '\0');
 	expect_code(store_unlock(w->st, &req), KV_CALL_NOT_SUPPORTED);
+	world_turns(w, 5);
+	assert_false(called);
 }
 
 static void actions_have_names(void **state)

@@ -374,7 +374,7 @@ static void bytes_over_the_limit_are_refused(void **state)
 	struct slice value;
 	struct call *c;
 
-	need(limit_of(caps->max_bytes) <= (size_t)64 << 20 &&
+	need(limit_of(caps->max_bytes) <= (size_t)80 << 20 &&
 		 limit_of(caps->max_value) >
 		     limit_of(caps->max_bytes) / n + 64 &&
 		 limit_of(caps->max_ops) >= n,
