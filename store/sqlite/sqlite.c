@@ -469,10 +469,10 @@ static int read_options(struct backend *b, struct kv_err *err)
 		return rv;
 	}
 	if (b->file.keep > INT64_MAX || busy > MAX_MS || poll > MAX_MS ||
-	    poll < MIN_POLL_MS) {
+	    poll < MIN_POLL_MS || b->file.keep == 0) {
 		return kv_fail(err, KV_BAD_ARGUMENT,
 			       "sqlite: options: busy_timeout and poll go up "
-			       "to %d ms, poll from %d ms, log up to 2^63 - 1",
+			       "to %d ms, poll from %d ms, log from 1",
 			       MAX_MS, MIN_POLL_MS);
 	}
 	b->file.busy_ms = (uint32_t)busy;
