@@ -1,0 +1,25 @@
+/* sim_mem.h: all memory of the agent in one list, so that an agent that
+ * "crashed" is thrown away as a whole, and one that was closed is seen to have
+ * let go of everything. */
+#ifndef SIM_MEM_H
+#define SIM_MEM_H
+
+#include "store/base/mem.h"
+
+struct sim_mem {
+	struct list blocks;
+	size_t n;
+	size_t bytes;
+	bool traced; /* keeps who allocated each block (slow) */
+};
+
+/* Installs the hooks; they stay until the process ends. */
+void sim_mem_init(struct sim_mem *m, bool traced);
+
+/* Frees every block: the crash. */
+void sim_mem_drop(struct sim_mem *m);
+
+/* Prints up to `max` blocks that are left, and where from when traced. */
+void sim_mem_print(const struct sim_mem *m, unsigned max);
+
+#endif /* SIM_MEM_H */
