@@ -231,6 +231,13 @@ static void look_done(struct worker_job *job)
 		apply_step(a);
 	} else if (a->job_err.status != KV_OK) {
 		apply_trouble(a, &a->job_err);
+	} else if (a->before != NULL && !apply_is_idle(a->before)) {
+		/* Its save failed just now: what we read is too old. */
+		a->waiting = true;
+		if (a->n_intents > 0 &&
+		    !batch_add_intent_id(a->batch, a->intent_id)) {
+			trouble_memory(a);
+		}
 	} else if (!look_take(a)) {
 		trouble_memory(a);
 	} else {
@@ -278,6 +285,7 @@ static void look_start(struct apply *a)
 		return;
 	}
 	a->busy = true;
+	a->waiting = false;
 	a->look_job.work = look_work;
 	a->look_job.done = look_done;
 	worker_submit(a->env->worker, &a->look_job);
@@ -584,6 +592,7 @@ static void end_abort(struct apply *a)
 	a->aborting = false;
 	a->troubled = false;
 	a->saving = false;
+	a->waiting = false;
 	a->held = false;
 	a->dead_at_ms = 0;
 	a->events->aborted(a);
@@ -612,6 +621,8 @@ void apply_step(struct apply *a)
 		return;
 	} else if (a->saving) {
 		apply_save_start(a);
+	} else if (a->waiting && !apply_is_idle(a->before)) {
+		return;
 	} else if (a->held) {
 		begin_save(a);
 	} else if (look_needed(a)) {
@@ -645,6 +656,7 @@ void apply_start(struct apply *a, struct batch *b)
 	a->batch = b;
 	a->troubled = false;
 	a->saving = false;
+	a->waiting = false;
 	a->held = false;
 	a->limit = UINT32_MAX;
 	apply_step(a);
@@ -657,6 +669,13 @@ void apply_retry(struct apply *a)
 	}
 	a->troubled = false;
 	step_later(a);
+}
+
+void apply_wake(struct apply *a)
+{
+	if (a->batch != NULL && a->waiting) {
+		step_later(a);
+	}
 }
 
 void apply_abort(struct apply *a)

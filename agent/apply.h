@@ -44,7 +44,10 @@ struct apply {
 	const struct apply_events *events;
 	void *ctx;
 	struct batch *batch; /* NULL: idle */
-	bool busy;	     /* a job or request is outstanding */
+	/* Rows that this one saves must be there before ours are looked up. */
+	const struct apply *before;
+	bool busy;    /* a job or request is outstanding */
+	bool waiting; /* for `before` */
 	bool troubled;
 	bool aborting;
 	bool saving;
@@ -91,6 +94,9 @@ void apply_start(struct apply *a, struct batch *b);
 
 /* After trouble: goes on with the step that failed. Elsewhere nothing. */
 void apply_retry(struct apply *a);
+
+/* Goes on if it waited for a->before, which has saved. */
+void apply_wake(struct apply *a);
 
 /* Gives up: cancels what is outstanding, then `aborted`, later. */
 void apply_abort(struct apply *a);

@@ -360,6 +360,7 @@ static void maybe_write(struct follow *f)
 	if (elem != NULL) {
 		f->n_sealed--;
 		f->writing = a;
+		a->before = a == &f->lane[0] ? &f->lane[1] : &f->lane[0];
 		apply_start(a, kv_container_of(elem, struct batch, link));
 	}
 }
@@ -390,6 +391,9 @@ static void on_saved(struct apply *a)
 	}
 	f->moved(f);
 	follow_step(f);
+	if (f->writing != NULL && !f->aborting) {
+		apply_wake(f->writing); /* it may have waited for this save */
+	}
 }
 
 static void on_trouble(struct apply *a, const struct kv_err *err)

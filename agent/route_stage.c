@@ -15,6 +15,8 @@
 #include "store/base/log.h"
 
 #define FUSE_WINDOW_MS (3600U * 1000U)
+/* The identity saved while a ledger is not yet stamped anew: no store's own. */
+#define UNSURE "?"
 
 static void stage_prepare(struct route *r);
 static void stage_quiet(struct route *r);
@@ -56,7 +58,7 @@ static const char *reconcile_reason(const struct route *r)
 	uint64_t most = store_capabilities(r->env.source)->resume_max;
 
 	if (r->must_reconcile) {
-		return r->why;
+		return r->why == NULL ? "asked for" : r->why;
 	}
 	if (!cp->complete) {
 		return "first copy";
@@ -82,10 +84,21 @@ static const char *reconcile_reason(const struct route *r)
 	return NULL;
 }
 
+static void set_identity(char *to, const char *identity)
+{
+	(void)snprintf(to, STATE_IDENTITY_MAX, "%s", identity);
+}
+
 static void note_origins(struct route *r)
 {
 	struct state_checkpoint *cp = &r->env.cp;
 
+	/* Until the ledger is stamped anew, the checkpoint must not claim the
+	 * new history: a crash in between would trust the old indexes. */
+	set_identity(cp->source_identity,
+		     r->env.new_source ? UNSURE : r->probe.source.identity);
+	set_identity(cp->target_identity,
+		     r->env.new_target ? UNSURE : r->probe.target.identity);
 	if (r->env.new_source) {
 		cp->index = 0;
 		cp->source_index = 0;
@@ -96,10 +109,6 @@ static void note_origins(struct route *r)
 		cp->target_index = 0;
 		cp->complete = false;
 	}
-	memcpy(cp->source_identity, r->probe.source.identity,
-	       sizeof cp->source_identity);
-	memcpy(cp->target_identity, r->probe.target.identity,
-	       sizeof cp->target_identity);
 	env_saw_source(&r->env, &r->probe.source);
 	env_saw_target(&r->env, &r->probe.target);
 }
@@ -111,8 +120,8 @@ static void probed_first(struct route *r)
 {
 	const char *why;
 
-	r->env.new_source = r->probe.new_source;
-	r->env.new_target = r->probe.new_target;
+	r->env.new_source = r->env.new_source || r->probe.new_source;
+	r->env.new_target = r->env.new_target || r->probe.new_target;
 	why = reconcile_reason(r);
 	r->must_reconcile = why != NULL;
 	r->why = why;
@@ -134,6 +143,8 @@ void route_stage_probed(struct route *r)
 	if (r->stage == STAGE_PROBE) {
 		probed_first(r);
 	} else if (r->probe.new_source || r->probe.new_target) {
+		r->env.new_source = r->env.new_source || r->probe.new_source;
+		r->env.new_target = r->env.new_target || r->probe.new_target;
 		route_restart(r, "a store was replaced or went back");
 	} else {
 		env_saw_source(&r->env, &r->probe.source);
@@ -273,7 +284,7 @@ static void prepare_work(struct worker_job *job)
 				 .checkpoint = &r->job_cp};
 
 	/* Tombstones speak of the old history's indexes. */
-	c.purge_tombstones = r->env.new_source ? UINT64_MAX : 0;
+	c.purge_tombstones = r->env.new_source ? INT64_MAX : 0;
 	kv_err_clear(&r->job_err);
 	if (state_commit(r->env.state, &c, &r->job_err) == KV_OK) {
 		r->job_err.status =
@@ -347,7 +358,7 @@ static void stage_watch(struct route *r)
 
 static bool same_source(struct route *r, const struct store_origin *origin)
 {
-	return strcmp(r->env.cp.source_identity, origin->identity) == 0;
+	return strcmp(r->probe.source.identity, origin->identity) == 0;
 }
 
 static void on_ready(struct follow *f, const struct store_origin *origin)
@@ -486,7 +497,14 @@ static void finish_done(struct worker_job *job)
 	r->env.quarantine = r->load.counts.quarantine;
 	r->env.foreign = r->load.counts.foreign;
 	r->env.yielded = r->load.counts.yielded;
-	route_done(r, KV_OK);
+	if (!r->p.follow) {
+		route_done(r, KV_OK);
+		return;
+	}
+	route_progress(r);
+	r->stage = STAGE_FOLLOW;
+	route_set_phase(r, ROUTE_FOLLOWING);
+	follow_live(&r->follow);
 }
 
 static void stage_finish(struct route *r)
@@ -510,6 +528,8 @@ static void reconciled(struct route *r)
 	r->must_reconcile = false;
 	r->is_held = false;
 	backoff_reset(&r->held_backoff);
+	set_identity(cp->source_identity, r->probe.source.identity);
+	set_identity(cp->target_identity, r->probe.target.identity);
 	cp->complete = true;
 	cp->index = KV_MAX(cp->index, r->follow.position);
 	cp->counters.reconciles++;
@@ -518,13 +538,7 @@ static void reconciled(struct route *r)
 		 LOG_U("written", r->env.written),
 		 LOG_U("quarantine", r->env.quarantine),
 		 LOG_U("foreign", r->env.foreign));
-	if (!r->p.follow) {
-		stage_finish(r);
-		return;
-	}
-	r->stage = STAGE_FOLLOW;
-	route_set_phase(r, ROUTE_FOLLOWING);
-	follow_live(&r->follow);
+	stage_finish(r);
 }
 
 static void on_dirty_end(struct dirty *d)
