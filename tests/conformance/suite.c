@@ -1,5 +1,6 @@
 /* suite.c: conformance BACKEND [GROUP [PATTERN]]: runs one group, or all of
  * them. Exit code 77: the backend cannot run here, and why is said. */
+#include <signal.h>
 #include <stdio.h>
 
 #include "tests/conformance/suite.h"
@@ -41,6 +42,8 @@ int main(int argc, char **argv)
 	bool ran = false;
 	int failed = 0;
 
+	/* As the program does: a broken connection is an error, not the end. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	if (be == NULL) {
 		return usage();

@@ -332,38 +332,43 @@ static void named_keys_with_large_values(void **state)
 	assert_int_equal(c->u.scan.page->n, n);
 }
 
+/* "Aim for": a backend whose server counts keys may learn their size first. */
 static void a_page_bounded_by_bytes_holds_one(void **state)
 {
 	struct world *w = *state;
 	struct slice value = world_fill(w, 5000, 'v');
-	struct slice after = NOTHING;
 	size_t pages = 0;
-	size_t seen = 0;
-	bool more = true;
 
 	for (unsigned i = 0; i < 40; i++) {
 		expect_status(
 		    do_put(w, w->st, world_key(w, "/k%02u", i), value), KV_OK);
 	}
-	while (more) {
-		struct call *c = scan_with(
-		    w, (struct store_scan){.after = after, .max_bytes = 1});
+	for (unsigned round = 0; round < 2; round++) {
+		struct slice after = NOTHING;
+		size_t seen = 0;
+		bool more = true;
 
-		expect_status(c, KV_OK);
-		more = c->u.scan.page->more;
-		assert_true(c->u.scan.page->n >= 1 || !more);
-		for (size_t i = 0; i < c->u.scan.page->n; i++) {
-			assert_true(
-			    after.n == 0 ||
-			    slice_cmp(after, c->u.scan.page->pairs[i].key) < 0);
-			after = c->u.scan.page->pairs[i].key;
-			seen++;
+		for (pages = 0; more; pages++) {
+			struct call *c =
+			    scan_with(w, (struct store_scan){.after = after,
+							     .max_bytes = 1});
+			struct store_page *p;
+
+			expect_status(c, KV_OK);
+			p = c->u.scan.page;
+			more = p->more;
+			assert_true(p->n >= 1 || !more);
+			for (size_t i = 0; i < p->n; i++) {
+				assert_true(after.n == 0 ||
+					    slice_cmp(after, p->pairs[i].key) <
+						0);
+				after = p->pairs[i].key;
+				seen++;
+			}
 		}
-		pages++;
+		assert_int_equal(seen, 40);
 	}
-	assert_int_equal(seen, 40);
-	/* "Aim for": not all in one. */
-	assert_true(pages >= 2);
+	assert_true(pages >= 10);
 }
 
 static void many_keys(void **state)
