@@ -20,7 +20,8 @@ struct object {
 
 /* Inside a trigger the conflict policy of the outer statement rules (an OR
  * IGNORE would turn a REPLACE here into nothing): so the old row is deleted
- * first, and no insert here can meet a conflict. */
+ * first, and no insert here can meet a conflict. OR ROLLBACK tells SQLite that
+ * it needs no journal for each statement on their account. */
 static const struct object objects[] = {
     {"kv", KV_HEAD KV_TAIL},
     {"kv_bytes", "CREATE UNIQUE INDEX kv_bytes ON kv(CAST(key AS BLOB))"},
@@ -35,19 +36,22 @@ static const struct object objects[] = {
      "CREATE TRIGGER kv_inserted AFTER INSERT ON kv BEGIN\n"
      " DELETE FROM kv_log WHERE key = " BYTES(
 	 "NEW") ";\n"
-		" INSERT INTO kv_log(key, gone) VALUES(" BYTES("NEW") ", 0);\n"
-								      "END"},
+		" INSERT OR ROLLBACK INTO kv_log(key, gone) VALUES(" BYTES(
+		    "NEW") ", 0);\n"
+			   "END"},
     {"kv_updated",
      "CREATE TRIGGER kv_updated AFTER UPDATE OF key, value ON kv BEGIN\n"
      " DELETE FROM kv_log WHERE key = " BYTES(
 	 "OLD") ";\n"
 		" DELETE FROM kv_log WHERE key = " BYTES(
 		    "NEW") ";\n"
-			   " INSERT INTO kv_log(key, gone) SELECT " BYTES(
+			   " INSERT OR ROLLBACK INTO kv_log(key, gone) "
+			   "SELECT " BYTES(
 			       "OLD") ", 1\n"
 				      "  WHERE " BYTES("OLD") " <> " BYTES(
 					  "NEW") ";\n"
-						 " INSERT INTO kv_log(key, "
+						 " INSERT OR ROLLBACK INTO "
+						 "kv_log(key, "
 						 "gone) VALUES(" BYTES(
 						     "NEW") ", 0);\n"
 							    "END"},
@@ -55,11 +59,13 @@ static const struct object objects[] = {
      "CREATE TRIGGER kv_deleted AFTER DELETE ON kv BEGIN\n"
      " DELETE FROM kv_log WHERE key = " BYTES(
 	 "OLD") ";\n"
-		" INSERT INTO kv_log(key, gone) VALUES(" BYTES("OLD") ", 1);\n"
-								      "END"},
+		" INSERT OR ROLLBACK INTO kv_log(key, gone) VALUES(" BYTES(
+		    "OLD") ", 1);\n"
+			   "END"},
     {"kv_trimmed",
      "CREATE TRIGGER kv_trimmed AFTER INSERT ON kv_log WHEN NEW.gone BEGIN\n"
-     " UPDATE kv_meta SET floor = (SELECT max(revision) FROM kv_log\n"
+     " UPDATE OR ROLLBACK kv_meta SET floor = (SELECT max(revision) FROM "
+     "kv_log\n"
      "  WHERE gone AND revision <= NEW.revision - keep)\n"
      "  WHERE EXISTS(SELECT 1 FROM kv_log\n"
      "  WHERE gone AND revision <= NEW.revision - keep);\n"
@@ -91,7 +97,7 @@ static int query_int(sqlite3 *h, const char *sql, int64_t *out)
 
 int schema_is_empty(sqlite3 *h)
 {
-	int64_t n;
+	int64_t n = 0;
 
 	if (query_int(h, "SELECT count(*) FROM sqlite_schema", &n) !=
 	    SQLITE_OK) {
