@@ -179,6 +179,15 @@ static int decode(struct slice key, struct arena *arena, struct slice *out,
 	return KV_OK;
 }
 
+enum mapping_mode mapping_choose(bool percent, bool source_is_path,
+				 bool target_is_path)
+{
+	if (!percent || source_is_path == target_is_path) {
+		return MAPPING_NONE;
+	}
+	return target_is_path ? MAPPING_ENCODE : MAPPING_DECODE;
+}
+
 int mapping_to_target(enum mapping_mode mode, struct slice key,
 		      struct arena *arena, struct slice *out,
 		      struct kv_err *err)

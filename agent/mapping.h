@@ -17,6 +17,11 @@
 
 enum mapping_mode { MAPPING_NONE, MAPPING_ENCODE, MAPPING_DECODE };
 
+/* What `escape: percent` means between two stores, of which each has names that
+ * are paths (ZooKeeper), or not: nothing where both are alike. */
+enum mapping_mode mapping_choose(bool percent, bool source_is_path,
+				 bool target_is_path);
+
 /* The target's key in *out (in the arena, or `key` itself for NONE). */
 int mapping_to_target(enum mapping_mode mode, struct slice key,
 		      struct arena *arena, struct slice *out,

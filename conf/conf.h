@@ -64,6 +64,9 @@ void conf_free(struct conf *c);
 void conf_route_init(struct conf_route *r);
 void conf_route_clear(struct conf_route *r);
 
+/* Do two routes say the same (wherever they stand in a file)? */
+bool conf_route_eq(const struct conf_route *a, const struct conf_route *b);
+
 /* The option texts, shared by the command line and the file: sets one value of
  * the route by its name ("max-delete" or "max_delete"), text as typed.
  * include and exclude append. KV_BAD_ARGUMENT names the option and what it takes. */

@@ -41,6 +41,35 @@ void conf_route_clear(struct conf_route *r)
 	conf_route_init(r);
 }
 
+static bool text_eq(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool list_eq(char *const *a, size_t n, char *const *b, size_t n_b)
+{
+	size_t i;
+
+	for (i = 0; n == n_b && i < n; i++) {
+		if (strcmp(a[i], b[i]) != 0) {
+			return false;
+		}
+	}
+	return n == n_b;
+}
+
+bool conf_route_eq(const struct conf_route *a, const struct conf_route *b)
+{
+	return text_eq(a->name, b->name) && text_eq(a->source, b->source) &&
+	       text_eq(a->target, b->target) && a->conflict == b->conflict &&
+	       a->delete_policy == b->delete_policy &&
+	       a->max_delete.kind == b->max_delete.kind &&
+	       a->max_delete.n == b->max_delete.n && a->escape == b->escape &&
+	       a->drift == b->drift &&
+	       list_eq(a->include, a->n_include, b->include, b->n_include) &&
+	       list_eq(a->exclude, a->n_exclude, b->exclude, b->n_exclude);
+}
+
 /* The place of `text` among `choices`; the error lists them. */
 static int choose(const char *name, const char *text,
 		  const char *const *choices, unsigned *out, struct kv_err *err)
