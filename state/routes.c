@@ -1,0 +1,229 @@
+/* routes.c: a route's name and fingerprint.
+ *
+ *   name unknown            -> a row, with its progress           NEW
+ *   both texts as saved     -> nothing                            SAME
+ *   other filters           -> saved; the checkpoint is no longer
+ *                              complete, so that a reconcile comes
+ *                              even if this start is cut short     FILTERS
+ *   other stores            -> the old row loses its name, a new one
+ *                              takes it, in one transaction; what hung
+ *                              on the old one goes in small steps  STORES
+ */
+#include "state/state_int.h"
+
+/* Rows a transaction, so that a large ledger neither fills the WAL nor makes
+ * others wait for long. */
+#define SWEEP_ROWS 10000
+
+/* ---- dropping a route */
+
+static int sweep_step(struct state *st, enum sql_id id, int64_t route,
+		      int64_t *changed, struct kv_err *err)
+{
+	struct sql q = sql_open(st, id);
+
+	sql_int(&q, route);
+	if (sqlite3_bind_parameter_count(q.stmt) > 1) {
+		sql_int(&q, SWEEP_ROWS);
+	}
+	*changed = sql_run(&q);
+	return sql_close(&q, err);
+}
+
+static int sweep_list(struct state *st, enum sql_id id, int64_t route,
+		      struct kv_err *err)
+{
+	int64_t changed = 1;
+	int status = KV_OK;
+
+	while (status == KV_OK && changed > 0) {
+		status = sweep_step(st, id, route, &changed, err);
+	}
+	return status;
+}
+
+/* The lists in steps, each a transaction of its own; the rest, and the row
+ * that says there is something to drop, at last and at once. */
+static int sweep_route(struct state *st, int64_t route, struct kv_err *err)
+{
+	static const enum sql_id lists[] = {
+	    SQL_LEDGER_SWEEP, SQL_CONFLICT_SWEEP, SQL_QUARANTINE_SWEEP,
+	    SQL_FOREIGN_SWEEP};
+	static const enum sql_id rest[] = {SQL_INTENT_DROP, SQL_NEWEST_DROP,
+					   SQL_LIVE_DROP, SQL_PROGRESS_DROP,
+					   SQL_ROUTE_DROP};
+	int64_t changed;
+	int status = KV_OK;
+
+	for (size_t i = 0; status == KV_OK && i < KV_COUNT(lists); i++) {
+		status = sweep_list(st, lists[i], route, err);
+	}
+	if (status == KV_OK) {
+		status = tx_begin(st, SQL_BEGIN_WRITE, err);
+	}
+	if (status != KV_OK) {
+		return status;
+	}
+	for (size_t i = 0; status == KV_OK && i < KV_COUNT(rest); i++) {
+		status = sweep_step(st, rest[i], route, &changed, err);
+	}
+	return tx_end(st, status, err);
+}
+
+static int find_left(struct state *st, int64_t *route, struct kv_err *err)
+{
+	struct sql q = sql_open(st, SQL_ROUTE_LEFT);
+
+	*route = sql_next(&q) ? sql_get_int(&q) : 0;
+	return sql_close(&q, err);
+}
+
+int routes_sweep(struct state *st, struct kv_err *err)
+{
+	int64_t route;
+	int status = find_left(st, &route, err);
+
+	while (status == KV_OK && route != 0) {
+		status = sweep_route(st, route, err);
+		if (status == KV_OK) {
+			status = find_left(st, &route, err);
+		}
+	}
+	return status;
+}
+
+/* ---- the fingerprint */
+
+static int64_t fingerprint_sum(struct slice name, struct slice stores,
+			       struct slice filters)
+{
+	uint8_t bytes[24];
+	struct pack b = {.p = bytes};
+
+	pack_u64(&b, sum_part(name));
+	pack_u64(&b, sum_part(stores));
+	pack_u64(&b, sum_part(filters));
+	return sum_of(slice_of(b.p, b.n));
+}
+
+static int64_t sum_of_fingerprint(const struct state_fingerprint *fp)
+{
+	return fingerprint_sum(slice_str(fp->name), slice_str(fp->stores),
+			       slice_str(fp->filters));
+}
+
+static int find(struct state *st, const struct state_fingerprint *fp,
+		int64_t *route, enum state_match *match, struct kv_err *err)
+{
+	struct sql q = sql_open(st, SQL_ROUTE_FIND);
+
+	*match = STATE_ROUTE_NEW;
+	sql_text(&q, fp->name);
+	if (sql_next(&q)) {
+		struct slice stores;
+		struct slice filters;
+
+		*route = sql_get_int(&q);
+		stores = sql_get_blob(&q);
+		filters = sql_get_blob(&q);
+		if (fingerprint_sum(slice_str(fp->name), stores, filters) !=
+		    sql_get_int(&q)) {
+			sql_stop(&q, KV_BROKEN, "a route's fingerprint");
+		} else if (!slice_eq(stores, slice_str(fp->stores))) {
+			*match = STATE_ROUTE_STORES;
+		} else if (!slice_eq(filters, slice_str(fp->filters))) {
+			*match = STATE_ROUTE_FILTERS;
+		} else {
+			*match = STATE_ROUTE_SAME;
+		}
+	}
+	return sql_close(&q, err);
+}
+
+static int add(struct state *st, const struct state_fingerprint *fp,
+	       int64_t *route, struct kv_err *err)
+{
+	struct sql q = sql_open(st, SQL_ROUTE_ADD);
+	int status;
+
+	sql_text(&q, fp->name);
+	sql_text(&q, fp->stores);
+	sql_text(&q, fp->filters);
+	sql_int(&q, sum_of_fingerprint(fp));
+	(void)sql_run(&q);
+	*route = sqlite3_last_insert_rowid(st->db);
+	status = sql_close(&q, err);
+	if (status != KV_OK) {
+		return status;
+	}
+	q = sql_open(st, SQL_PROGRESS_ADD);
+	sql_int(&q, *route);
+	(void)sql_run(&q);
+	return sql_close(&q, err);
+}
+
+static int leave(struct state *st, int64_t route, struct kv_err *err)
+{
+	struct sql q = sql_open(st, SQL_ROUTE_LEAVE);
+
+	sql_int(&q, route);
+	(void)sql_run(&q);
+	return sql_close(&q, err);
+}
+
+static int refilter(struct state *st, int64_t route,
+		    const struct state_fingerprint *fp, struct kv_err *err)
+{
+	struct state_checkpoint cp;
+	struct sql q = sql_open(st, SQL_ROUTE_FILTERS);
+	int status;
+
+	sql_text(&q, fp->filters);
+	sql_int(&q, sum_of_fingerprint(fp));
+	sql_int(&q, route);
+	(void)sql_run(&q);
+	status = sql_close(&q, err);
+	if (status == KV_OK) {
+		status = state_checkpoint_load(st, route, &cp, err);
+	}
+	if (status == KV_OK && cp.complete) {
+		cp.complete = false;
+		status = checkpoint_save(st, route, &cp, err);
+	}
+	return status;
+}
+
+static int settle(struct state *st, const struct state_fingerprint *fp,
+		  int64_t *route, enum state_match *match, struct kv_err *err)
+{
+	int status = find(st, fp, route, match, err);
+
+	if (status == KV_OK && *match == STATE_ROUTE_FILTERS) {
+		return refilter(st, *route, fp, err);
+	}
+	if (status == KV_OK && *match == STATE_ROUTE_STORES) {
+		status = leave(st, *route, err);
+	}
+	if (status == KV_OK && *match != STATE_ROUTE_SAME) {
+		status = add(st, fp, route, err);
+	}
+	return status;
+}
+
+int state_route_open(struct state *st, const struct state_fingerprint *fp,
+		     int64_t *route, enum state_match *match,
+		     struct kv_err *err)
+{
+	int status = tx_begin(st, SQL_BEGIN_WRITE, err);
+
+	*route = 0;
+	*match = STATE_ROUTE_NEW;
+	if (status != KV_OK) {
+		return status;
+	}
+	status = tx_end(st, settle(st, fp, route, match, err), err);
+	if (status == KV_OK && *match == STATE_ROUTE_STORES) {
+		status = routes_sweep(st, err);
+	}
+	return status;
+}
