@@ -121,29 +121,38 @@ static int each_key(struct state *st, enum sql_id id, int64_t route,
 	return sql_close(&q, err);
 }
 
+/* Empties a list; how many rows that were. */
+static int list_clear(struct state *st, enum sql_id id, int64_t route,
+		      int64_t *gone, struct kv_err *err)
+{
+	struct sql q = sql_open(st, id);
+
+	sql_int(&q, route);
+	*gone = sql_run(&q);
+	return sql_close(&q, err);
+}
+
 int quarantine_change(struct state *st, const struct state_commit *c,
 		      struct tally *t, struct kv_err *err)
 {
+	int64_t cleared = 0;
 	int64_t gone = 0;
-	int status = quarantine_put(st, c, t, err);
+	int status = KV_OK;
 
+	if (c->clear_quarantine) {
+		status = list_clear(st, SQL_QUARANTINE_CLEAR, c->route,
+				    &cleared, err);
+	}
+	if (status == KV_OK) {
+		status = quarantine_put(st, c, t, err);
+	}
 	if (status == KV_OK) {
 		status =
 		    each_key(st, SQL_QUARANTINE_REMOVE, c->route,
 			     c->unquarantine, c->n_unquarantine, &gone, err);
 	}
-	t->quarantine -= gone;
+	t->quarantine -= gone + cleared;
 	return status;
-}
-
-static int foreign_clear(struct state *st, int64_t route, int64_t *gone,
-			 struct kv_err *err)
-{
-	struct sql q = sql_open(st, SQL_FOREIGN_CLEAR);
-
-	sql_int(&q, route);
-	*gone = sql_run(&q);
-	return sql_close(&q, err);
 }
 
 int foreign_change(struct state *st, const struct state_commit *c,
@@ -155,7 +164,8 @@ int foreign_change(struct state *st, const struct state_commit *c,
 	int status = KV_OK;
 
 	if (c->clear_foreign) {
-		status = foreign_clear(st, c->route, &cleared, err);
+		status =
+		    list_clear(st, SQL_FOREIGN_CLEAR, c->route, &cleared, err);
 	}
 	if (status == KV_OK) {
 		status = each_key(st, SQL_FOREIGN_ADD, c->route, c->foreign,

@@ -110,6 +110,7 @@
 	X(FOREIGN_REMOVE,                                                      \
 	  "DELETE FROM foreign_key WHERE route = ? AND key = ?")               \
 	X(FOREIGN_CLEAR, "DELETE FROM foreign_key WHERE route = ?")            \
+	X(QUARANTINE_CLEAR, "DELETE FROM quarantine WHERE route = ?")          \
 	X(FOREIGN_PAGE, "SELECT key FROM foreign_key"                          \
 			" WHERE route = ? AND key > ? ORDER BY key LIMIT ?")   \
 	X(LEDGER_SWEEP,                                                        \
