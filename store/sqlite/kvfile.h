@@ -54,8 +54,12 @@
 		   "LEFT JOIN kv k ON " KVFILE_BYTES " = l.key "               \
 		   "WHERE l.revision > ?3 AND l.key >= ?1 AND l.key < ?2 "     \
 		   "ORDER BY l.revision")                                      \
-	X(INSERT, "INSERT INTO kv(key, value) VALUES(?1, ?2)")                 \
-	X(UPDATE, "UPDATE kv AS k SET value = ?2 WHERE " KVFILE_BYTES " = ?1") \
+	/* OR ROLLBACK, as a batch is undone as a whole anyway: that           \
+	 * saves SQLite a journal for each statement (three times as fast). */ \
+	X(INSERT, "INSERT OR ROLLBACK INTO kv(key, value) VALUES(?1, ?2)")     \
+	X(UPDATE,                                                              \
+	  "UPDATE OR ROLLBACK kv AS k SET value = ?2 WHERE " KVFILE_BYTES      \
+	  " = ?1")                                                             \
 	X(DELETE, "DELETE FROM kv AS k WHERE " KVFILE_BYTES " = ?1")           \
 	X(NEWEST, "SELECT max(revision) FROM kv_log")                          \
 	X(KEEP, "UPDATE kv_meta SET keep = ?1 WHERE keep <> ?1")

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define BYTES(row) "CAST(" row ".key AS BLOB)"
-
 /* A person may add columns with defaults: these go between KV_HEAD and
  * KV_TAIL. */
 #define KV_HEAD                                           \
@@ -22,57 +20,54 @@ struct object {
  * IGNORE would turn a REPLACE here into nothing): so the old row is deleted
  * first, and no insert here can meet a conflict. OR ROLLBACK tells SQLite that
  * it needs no journal for each statement on their account. */
+/* clang-format off */
 static const struct object objects[] = {
-    {"kv", KV_HEAD KV_TAIL},
-    {"kv_bytes", "CREATE UNIQUE INDEX kv_bytes ON kv(CAST(key AS BLOB))"},
-    {"kv_log", "CREATE TABLE kv_log(revision INTEGER PRIMARY KEY "
-	       "AUTOINCREMENT, key BLOB NOT NULL UNIQUE, "
-	       "gone INTEGER NOT NULL)"},
-    {"kv_gone", "CREATE INDEX kv_gone ON kv_log(revision) WHERE gone"},
-    {"kv_meta", "CREATE TABLE kv_meta(id INTEGER PRIMARY KEY CHECK(id = 1), "
-		"version INTEGER NOT NULL, identity TEXT NOT NULL, "
-		"keep INTEGER NOT NULL, floor INTEGER NOT NULL)"},
-    {"kv_inserted",
-     "CREATE TRIGGER kv_inserted AFTER INSERT ON kv BEGIN\n"
-     " DELETE FROM kv_log WHERE key = " BYTES(
-	 "NEW") ";\n"
-		" INSERT OR ROLLBACK INTO kv_log(key, gone) VALUES(" BYTES(
-		    "NEW") ", 0);\n"
-			   "END"},
-    {"kv_updated",
-     "CREATE TRIGGER kv_updated AFTER UPDATE OF key, value ON kv BEGIN\n"
-     " DELETE FROM kv_log WHERE key = " BYTES(
-	 "OLD") ";\n"
-		" DELETE FROM kv_log WHERE key = " BYTES(
-		    "NEW") ";\n"
-			   " INSERT OR ROLLBACK INTO kv_log(key, gone) "
-			   "SELECT " BYTES(
-			       "OLD") ", 1\n"
-				      "  WHERE " BYTES("OLD") " <> " BYTES(
-					  "NEW") ";\n"
-						 " INSERT OR ROLLBACK INTO "
-						 "kv_log(key, "
-						 "gone) VALUES(" BYTES(
-						     "NEW") ", 0);\n"
-							    "END"},
-    {"kv_deleted",
-     "CREATE TRIGGER kv_deleted AFTER DELETE ON kv BEGIN\n"
-     " DELETE FROM kv_log WHERE key = " BYTES(
-	 "OLD") ";\n"
-		" INSERT OR ROLLBACK INTO kv_log(key, gone) VALUES(" BYTES(
-		    "OLD") ", 1);\n"
-			   "END"},
-    {"kv_trimmed",
-     "CREATE TRIGGER kv_trimmed AFTER INSERT ON kv_log WHEN NEW.gone BEGIN\n"
-     " UPDATE OR ROLLBACK kv_meta SET floor = (SELECT max(revision) FROM "
-     "kv_log\n"
-     "  WHERE gone AND revision <= NEW.revision - keep)\n"
-     "  WHERE EXISTS(SELECT 1 FROM kv_log\n"
-     "  WHERE gone AND revision <= NEW.revision - keep);\n"
-     " DELETE FROM kv_log WHERE gone\n"
-     "  AND revision <= (SELECT NEW.revision - keep FROM kv_meta);\n"
-     "END"},
+	{"kv", KV_HEAD KV_TAIL},
+	{"kv_bytes",
+	 "CREATE UNIQUE INDEX kv_bytes ON kv(CAST(key AS BLOB))"},
+	{"kv_log",
+	 "CREATE TABLE kv_log(revision INTEGER PRIMARY KEY AUTOINCREMENT, "
+	 "key BLOB NOT NULL UNIQUE, gone INTEGER NOT NULL)"},
+	{"kv_gone",
+	 "CREATE INDEX kv_gone ON kv_log(revision) WHERE gone"},
+	{"kv_meta",
+	 "CREATE TABLE kv_meta(id INTEGER PRIMARY KEY CHECK(id = 1), "
+	 "version INTEGER NOT NULL, identity TEXT NOT NULL, "
+	 "keep INTEGER NOT NULL, floor INTEGER NOT NULL)"},
+	{"kv_inserted",
+	 "CREATE TRIGGER kv_inserted AFTER INSERT ON kv BEGIN\n"
+	 " DELETE FROM kv_log WHERE key = CAST(NEW.key AS BLOB);\n"
+	 " INSERT OR ROLLBACK INTO kv_log(key, gone)\n"
+	 "  VALUES(CAST(NEW.key AS BLOB), 0);\n"
+	 "END"},
+	{"kv_updated",
+	 "CREATE TRIGGER kv_updated AFTER UPDATE OF key, value ON kv BEGIN\n"
+	 " DELETE FROM kv_log WHERE key = CAST(OLD.key AS BLOB);\n"
+	 " DELETE FROM kv_log WHERE key = CAST(NEW.key AS BLOB);\n"
+	 " INSERT OR ROLLBACK INTO kv_log(key, gone)\n"
+	 "  SELECT CAST(OLD.key AS BLOB), 1\n"
+	 "  WHERE CAST(OLD.key AS BLOB) <> CAST(NEW.key AS BLOB);\n"
+	 " INSERT OR ROLLBACK INTO kv_log(key, gone)\n"
+	 "  VALUES(CAST(NEW.key AS BLOB), 0);\n"
+	 "END"},
+	{"kv_deleted",
+	 "CREATE TRIGGER kv_deleted AFTER DELETE ON kv BEGIN\n"
+	 " DELETE FROM kv_log WHERE key = CAST(OLD.key AS BLOB);\n"
+	 " INSERT OR ROLLBACK INTO kv_log(key, gone)\n"
+	 "  VALUES(CAST(OLD.key AS BLOB), 1);\n"
+	 "END"},
+	{"kv_trimmed",
+	 "CREATE TRIGGER kv_trimmed AFTER INSERT ON kv_log WHEN NEW.gone BEGIN\n"
+	 " UPDATE OR ROLLBACK kv_meta SET floor =\n"
+	 "  (SELECT max(revision) FROM kv_log\n"
+	 "   WHERE gone AND revision <= NEW.revision - keep)\n"
+	 "  WHERE EXISTS(SELECT 1 FROM kv_log\n"
+	 "   WHERE gone AND revision <= NEW.revision - keep);\n"
+	 " DELETE FROM kv_log WHERE gone\n"
+	 "  AND revision <= (SELECT NEW.revision - keep FROM kv_meta);\n"
+	 "END"},
 };
+/* clang-format on */
 
 /* The first number, of a query without parameters. */
 static int query_int(sqlite3 *h, const char *sql, int64_t *out)

@@ -602,11 +602,13 @@ static void canceled(void **state)
 	store_cancel(&p.next.req);
 	assert_int_equal(puller_wait(&w, &p), KV_CANCELED);
 	puller_close(&w, &p);
-	/* before it waits */
+	/* before it waits: a real answer may be faster */
 	puller_open(&w, &q, "", "", 0);
 	puller_ask(&q, 0);
 	store_cancel(&q.next.req);
-	assert_int_equal(puller_wait(&w, &q), KV_CANCELED);
+	if (puller_wait(&w, &q) != KV_OK) {
+		assert_int_equal(w.err.status, KV_CANCELED);
+	}
 	puller_close(&w, &q);
 	/* by closing the watch */
 	puller_start(&w, &p, "", 0);
