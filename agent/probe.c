@@ -213,12 +213,19 @@ static void sort(struct slice *keys, size_t n)
 	}
 }
 
+/* Both stores can be asked for so many keys at once. */
+static size_t most_keys(const struct probe *p)
+{
+	return KV_MIN(store_capabilities(p->env->source)->max_ops,
+		      store_capabilities(p->env->target)->max_ops);
+}
+
 /* Rows whose source key cannot be told are left out. */
 static void fill_keys(struct probe *p)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < p->n; i++) {
+	for (size_t i = 0; i < p->n && n < most_keys(p); i++) {
 		struct slice key;
 
 		if (mapping_to_source(p->env->mapping, p->rows[i].key,
