@@ -108,8 +108,13 @@ static int on_busy(void *ctx, int n)
 /* ---- opening
  * ---------------------------------------------------------------*/
 
-static void shut(struct kvfile *f)
+/* When another file stands at the path, its -wal is not ours to take away. */
+static void shut(struct kvfile *f, bool moved)
 {
+	if (moved && f->h != NULL) {
+		(void)sqlite3_db_config(f->h, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+					1, NULL);
+	}
 	for (size_t i = 0; i < KVFILE_STMTS; i++) {
 		(void)sqlite3_finalize(f->stmts[i]);
 		f->stmts[i] = NULL;
@@ -231,22 +236,39 @@ static int prepare_all(struct kvfile *f, struct kv_err *err)
 	return KV_OK;
 }
 
+/* Runs a statement that gives nothing, or one number. */
+static int run(struct kvfile *f, enum kvfile_stmt which, int64_t *out)
+{
+	sqlite3_stmt *s = f->stmts[which];
+	int rc = sqlite3_step(s);
+
+	if (rc == SQLITE_ROW && out != NULL) {
+		*out = sqlite3_column_int64(s, 0);
+	}
+	(void)sqlite3_reset(s);
+	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 /* The option `log` is written into the file, as triggers of other programs'
  * statements go by it as well. */
 static int set_keep(struct kvfile *f, struct kv_err *err)
 {
-	sqlite3_stmt *s = f->stmts[KVFILE_KEEP];
-	int rc;
+	sqlite3_stmt *s = f->stmts[KVFILE_SET_KEEP];
+	int64_t keep = 0;
+	int rc = SQLITE_OK;
 
 	if (!f->keep_given || sqlite3_db_readonly(f->h, "main") == 1) {
 		return KV_OK;
 	}
-	rc = sqlite3_bind_int64(s, 1, (sqlite3_int64)f->keep);
-	if (rc == SQLITE_OK) {
-		rc = sqlite3_step(s);
-		(void)sqlite3_reset(s);
+	/* Looked at first, as writing would wait for a lock. */
+	rc = run(f, KVFILE_KEEP, &keep);
+	if (rc == SQLITE_OK && keep != (int64_t)f->keep) {
+		rc = sqlite3_bind_int64(s, 1, (sqlite3_int64)f->keep);
+		if (rc == SQLITE_OK) {
+			rc = run(f, KVFILE_SET_KEEP, NULL);
+		}
 	}
-	return rc == SQLITE_DONE
+	return rc == SQLITE_OK
 		   ? KV_OK
 		   : kvfile_fail(f, rc, "setting the log's length", err);
 }
@@ -327,7 +349,7 @@ static int open_file(struct kvfile *f, bool create, struct kv_err *err)
 
 err_open:
 	assert(rv != KV_OK);
-	shut(f);
+	shut(f, false);
 	return rv;
 }
 
@@ -335,37 +357,29 @@ err_open:
 static int be_open(struct kvfile *f, bool create, struct kv_err *err)
 {
 	struct stat now;
+	bool same;
 
 	if (f->h != NULL) {
-		if (!f->doubt && stat(f->path, &now) == 0 &&
-		    now.st_dev == f->dev && now.st_ino == f->ino) {
+		same = stat(f->path, &now) == 0 && now.st_dev == f->dev &&
+		       now.st_ino == f->ino;
+		if (same && !f->doubt) {
 			return KV_OK;
 		}
-		shut(f);
+		shut(f, !same);
 	}
 	return open_file(f, create, err);
 }
 
 void kvfile_close(struct kvfile *f)
 {
-	shut(f);
+	struct stat now;
+
+	shut(f, stat(f->path, &now) != 0 || now.st_dev != f->dev ||
+		    now.st_ino != f->ino);
 }
 
 /* ---- transactions
  * ------------------------------------------------------------*/
-
-/* Runs a statement that gives nothing, or one number. */
-static int run(struct kvfile *f, enum kvfile_stmt which, int64_t *out)
-{
-	sqlite3_stmt *s = f->stmts[which];
-	int rc = sqlite3_step(s);
-
-	if (rc == SQLITE_ROW && out != NULL) {
-		*out = sqlite3_column_int64(s, 0);
-	}
-	(void)sqlite3_reset(s);
-	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
 
 /* Another identity at the same inode: a backup was restored into it. */
 static void take_identity(struct kvfile *f, const char *identity)

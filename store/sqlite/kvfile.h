@@ -62,7 +62,8 @@
 	  " = ?1")                                                             \
 	X(DELETE, "DELETE FROM kv AS k WHERE " KVFILE_BYTES " = ?1")           \
 	X(NEWEST, "SELECT max(revision) FROM kv_log")                          \
-	X(KEEP, "UPDATE kv_meta SET keep = ?1 WHERE keep <> ?1")
+	X(KEEP, "SELECT keep FROM kv_meta")                                    \
+	X(SET_KEEP, "UPDATE kv_meta SET keep = ?1")
 
 enum kvfile_stmt {
 #define X(name, sql) KVFILE_##name,

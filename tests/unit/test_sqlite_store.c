@@ -3,6 +3,7 @@
 #include "tests/unit/test_sqlite_world.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 /* ---- opening -------------------------------------------------------------*/
 
@@ -647,6 +648,44 @@ static void large_value(void **state)
 	world_tear_down(&w);
 }
 
+#define MAKERS 6
+
+/* Several programs make the same file at once: one key table, no key lost. */
+static void made_by_many(void **state)
+{
+	struct world w;
+	pid_t makers[MAKERS];
+	char key[8];
+
+	(void)state;
+	world_set_up(&w);
+	for (int i = 0; i < MAKERS; i++) {
+		makers[i] = fork();
+		assert_true(makers[i] >= 0);
+		if (makers[i] == 0) {
+			struct world mine;
+
+			world_set_up(&mine);
+			(void)rmdir(mine.dir);
+			memcpy(mine.path, w.path, sizeof mine.path);
+			world_open(&mine, "?log=7");
+			(void)snprintf(key, sizeof key, "/%d", i);
+			(void)world_put(&mine, key, "v");
+			world_close(&mine);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < MAKERS; i++) {
+		int status;
+
+		assert_int_equal(waitpid(makers[i], &status, 0), makers[i]);
+		assert_int_equal(status, 0);
+	}
+	world_open(&w, "");
+	assert_tree(&w, "/0=v /1=v /2=v /3=v /4=v /5=v");
+	world_tear_down(&w);
+}
+
 /* The file is what it was after closing: no -wal is left, and another program
  * reads it. */
 static void closes_clean(void **state)
@@ -690,6 +729,7 @@ int main(void)
 	    cmocka_unit_test(cancel_busy),
 	    cmocka_unit_test(refused_by_table),
 	    cmocka_unit_test(large_value),
+	    cmocka_unit_test(made_by_many),
 	    cmocka_unit_test(closes_clean),
 	};
 

@@ -627,6 +627,30 @@ static void canceled(void **state)
 	world_tear_down(&w);
 }
 
+/* What a person does to a file, and that changes no key. */
+static void vacuumed(void **state)
+{
+	struct world w;
+	struct puller p;
+	uint64_t last;
+	sqlite3 *h;
+
+	(void)state;
+	world_set_up(&w);
+	world_open(&w, NO_POLL);
+	(void)world_put(&w, "/a", "1");
+	last = world_delete(&w, "/a");
+	puller_start(&w, &p, "", 0);
+	h = plain_open(w.path);
+	plain_exec(h, "VACUUM; REINDEX; ANALYZE; CREATE TABLE mine(x)");
+	assert_true(world_put(&w, "/b", "1") > last);
+	assert_next(&w, &p, "/b=1");
+	assert_int_equal(p.batch->origin.epoch, 1);
+	puller_close(&w, &p);
+	assert_int_equal(sqlite3_close(h), SQLITE_OK);
+	world_tear_down(&w);
+}
+
 /* Watches come and go while looks are under way. */
 static void come_and_go(void **state)
 {
@@ -675,6 +699,7 @@ int main(void)
 	    cmocka_unit_test(target_removed),
 	    cmocka_unit_test(file_replaced),
 	    cmocka_unit_test(canceled),
+	    cmocka_unit_test(vacuumed),
 	    cmocka_unit_test(come_and_go),
 	};
 
