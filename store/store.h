@@ -34,8 +34,8 @@
  *
  * Keys are bytes, relative to the store's prefix, and begin with '/'. The key
  * that stands exactly at the prefix is not in the tree. A directory is named
- * like a key, `/a` or `/a/`; "" and "/" name the whole tree; directories are cut
- * at segments: `/a` holds `/a/b`, never `/ab`.
+ * like a key, `/a` or `/a/`; "" and "/" name the whole tree; directories are
+ * cut at segments: `/a` holds `/a/b`, never `/ab`.
  *
  * An index is a position in the whole store's history: of two the larger is
  * later. Nothing else may be read into it.
@@ -72,7 +72,8 @@ struct store_version {
 	uint64_t b; /* ZooKeeper czxid, else 0 */
 };
 
-static inline bool store_version_eq(struct store_version x, struct store_version y)
+static inline bool store_version_eq(struct store_version x,
+				    struct store_version y)
 {
 	return x.a == y.a && x.b == y.b;
 }
@@ -103,8 +104,8 @@ struct store_origin {
 /* What a backend can do and how much; fixed while a store is open, except that
  * limits may sink when the server turns out to allow less. */
 struct store_caps {
-	bool atomic;	   /* a write is all or nothing */
-	bool resumable;	   /* changes after an old index are told by the server */
+	bool atomic;	/* a write is all or nothing */
+	bool resumable; /* changes after an old index are told by the server */
 	bool told_deletes; /* deletes are events, not inferred from absence */
 	bool ordered;	   /* several writes in flight keep their order, and
 			      after a failure none behind it is done */
@@ -124,7 +125,8 @@ struct store_caps {
 	uint32_t scan_page; /* keys a page that this backend likes best */
 };
 
-/* ---- opening ---------------------------------------------------------------*/
+/* ---- opening
+ * ---------------------------------------------------------------*/
 
 /* Which backends there are. Filled by main (and by tests). */
 struct store_registry {
@@ -148,7 +150,8 @@ enum {
  * are), KV_BAD_ARGUMENT (URI or option), KV_KEY_NOT_FOUND (sqlite without
  * STORE_CREATE: no such file), KV_DENIED, KV_NO_MEMORY. */
 int store_open(const struct store_registry *r, struct sched *s, const char *uri,
-	       unsigned flags, struct store **out, struct kv_err *err) KV_MUSTCHECK;
+	       unsigned flags, struct store **out,
+	       struct kv_err *err) KV_MUSTCHECK;
 
 /* Cancels what is outstanding, closes watches, then calls `closed` (may be
  * NULL) and frees the store. Call it once. */
@@ -167,11 +170,12 @@ int store_check(const struct store *st, struct slice key, size_t value_size,
  * endpoint or file, and one prefix at or below the other? */
 bool store_overlap(const struct store *a, const struct store *b);
 
-/* ---- requests --------------------------------------------------------------*/
+/* ---- requests
+ * --------------------------------------------------------------*/
 
 /* The part of a request that belongs to store.c. First member of all. */
 struct store_req {
-	struct list link;      /* outstanding in its store */
+	struct list link;	/* outstanding in its store */
 	struct sched_task task; /* delivers the completion */
 	struct store *store;
 	struct store_watch *watch;
@@ -204,8 +208,8 @@ struct store_scan;
 typedef void (*store_scan_cb)(struct store_scan *req);
 struct store_scan {
 	struct store_req req;
-	struct slice dir;   /* [in] see above; ignored with keys */
-	struct slice after; /* [in] empty: from the start */
+	struct slice dir;	  /* [in] see above; ignored with keys */
+	struct slice after;	  /* [in] empty: from the start */
 	const struct slice *keys; /* [in] or NULL */
 	size_t n_keys;
 	uint32_t limit;	  /* [in] keys; 0: the backend's favourite */
@@ -219,8 +223,9 @@ struct store_scan {
 	bool local;	 /* [in] an answer that may be stale will do */
 	store_scan_cb cb;
 	void *data;
-	struct kv_err err;	 /* out */
-	struct store_page *page; /* out, the callback's to free; NULL on error */
+	struct kv_err err; /* out */
+	struct store_page
+	    *page; /* out, the callback's to free; NULL on error */
 };
 int store_scan(struct store *st, struct store_scan *req) KV_MUSTCHECK;
 
@@ -324,12 +329,14 @@ int store_delete(struct store *st, struct store_single *req) KV_MUSTCHECK;
 int store_atomic_put(struct store *st, struct store_single *req) KV_MUSTCHECK;
 /* previous NULL: KV_PREVIOUS_NOT_SPECIFIED; missing: KV_KEY_NOT_FOUND; another
  * version: KV_KEY_MODIFIED. */
-int store_atomic_delete(struct store *st, struct store_single *req) KV_MUSTCHECK;
+int store_atomic_delete(struct store *st,
+			struct store_single *req) KV_MUSTCHECK;
 void store_single_free(struct store_single *req);
 
 void store_cancel(struct store_req *req);
 
-/* ---- watching --------------------------------------------------------------*/
+/* ---- watching
+ * --------------------------------------------------------------*/
 
 struct store_change {
 	enum store_action action; /* GET, SET, UPDATE, DELETE */
@@ -373,7 +380,8 @@ void store_batch_free(struct store_batch *batch);
  * versions stay empty. The receiver frees the page. */
 struct store_known {
 	void (*next)(struct store_known *known, struct slice after,
-		     void (*page)(void *ctx, int status, struct store_page *page),
+		     void (*page)(void *ctx, int status,
+				  struct store_page *page),
 		     void *ctx);
 };
 
@@ -387,8 +395,9 @@ struct store_watch_params {
 
 /* libkv's watch and watch_tree: makes a cursor; nothing is sent before the
  * first store_watch_next. The slices are copied. NULL: out of memory. */
-struct store_watch *store_watch_open(struct store *st,
-				     const struct store_watch_params *p) KV_MUSTCHECK;
+struct store_watch *
+store_watch_open(struct store *st,
+		 const struct store_watch_params *p) KV_MUSTCHECK;
 
 /* Pull: answers when there is a change or progress; the backend buffers a
  * bounded amount and no more while nobody asks. One request at a time a watch.
@@ -410,13 +419,15 @@ struct store_next {
 	struct kv_err err;	   /* out */
 	struct store_batch *batch; /* out, the callback's to free */
 };
-int store_watch_next(struct store_watch *w, struct store_next *req) KV_MUSTCHECK;
+int store_watch_next(struct store_watch *w,
+		     struct store_next *req) KV_MUSTCHECK;
 
 /* Ends a watch: an outstanding next is called back with KV_CANCELED first; the
  * handle is invalid at once for the caller. */
 void store_watch_close(struct store_watch *w);
 
-/* ---- locks (issue: backends have none yet) ---------------------------------*/
+/* ---- locks (issue: backends have none yet)
+ * ---------------------------------*/
 
 struct store_lock_req;
 typedef void (*store_lock_cb)(struct store_lock_req *req);

@@ -98,7 +98,13 @@ struct store_ops {
 };
 
 /* Kinds of store_req (req->kind). */
-enum { STORE_REQ_SCAN = 1, STORE_REQ_WRITE, STORE_REQ_NEXT, STORE_REQ_LOCK, STORE_REQ_SINGLE };
+enum {
+	STORE_REQ_SCAN = 1,
+	STORE_REQ_WRITE,
+	STORE_REQ_NEXT,
+	STORE_REQ_LOCK,
+	STORE_REQ_SINGLE
+};
 
 /* A request is finished; its err and out fields are set. */
 void store_done(struct store_req *req);
@@ -122,9 +128,11 @@ struct store_batch *store_batch_new(void) KV_MUSTCHECK;
 /* Appends a pair / change whose bytes are copied into the arena. The array is
  * grown as needed (`cap` is the caller's counter, starting at 0). Returns
  * NULL when memory is out. */
-struct store_pair *store_page_add(struct store_page *p, size_t *cap, struct slice key,
+struct store_pair *store_page_add(struct store_page *p, size_t *cap,
+				  struct slice key,
 				  struct slice value) KV_MUSTCHECK;
 struct store_change *store_batch_add(struct store_batch *b, size_t *cap,
-				     struct slice key, struct slice value) KV_MUSTCHECK;
+				     struct slice key,
+				     struct slice value) KV_MUSTCHECK;
 
 #endif /* KV_STORE_OPS_H */

@@ -30,7 +30,7 @@
 #define KV_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* The object of `type` whose member `member` is at `ptr`. */
-#define kv_container_of(ptr, type, member)                                     \
+#define kv_container_of(ptr, type, member) \
 	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* An intrusive, circular, doubly linked list. A `struct list` is both the head

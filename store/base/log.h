@@ -10,7 +10,12 @@
 
 #include "store/base/slice.h"
 
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+enum log_level {
+	LOG_LEVEL_DEBUG,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_ERROR
+};
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 struct log_field {
@@ -24,11 +29,15 @@ struct log_field {
 	} v;
 };
 
-#define LOG_S(n, s) ((struct log_field){.name = (n), .kind = LOG_STR, .v.str = (s)})
-#define LOG_U(n, x) ((struct log_field){.name = (n), .kind = LOG_UINT, .v.u = (x)})
-#define LOG_I(n, x) ((struct log_field){.name = (n), .kind = LOG_INT, .v.i = (x)})
+#define LOG_S(n, s) \
+	((struct log_field){.name = (n), .kind = LOG_STR, .v.str = (s)})
+#define LOG_U(n, x) \
+	((struct log_field){.name = (n), .kind = LOG_UINT, .v.u = (x)})
+#define LOG_I(n, x) \
+	((struct log_field){.name = (n), .kind = LOG_INT, .v.i = (x)})
 /* A key or value: bytes that do not print are percent-escaped. */
-#define LOG_B(n, s) ((struct log_field){.name = (n), .kind = LOG_SLICE, .v.slice = (s)})
+#define LOG_B(n, s) \
+	((struct log_field){.name = (n), .kind = LOG_SLICE, .v.slice = (s)})
 
 /* Defaults: INFO; text on a terminal, JSON elsewhere. */
 void log_set_level(enum log_level level);
@@ -40,8 +49,9 @@ void log_line(enum log_level level, const char *msg,
 	      const struct log_field *fields, size_t n);
 
 #define LOG_AT(level, msg, ...)                                                \
-	log_line(level, msg, (struct log_field[]){{.name = NULL}, ##__VA_ARGS__}, \
-		 sizeof((struct log_field[]){{.name = NULL}, ##__VA_ARGS__}) /  \
+	log_line(level, msg,                                                   \
+		 (struct log_field[]){{.name = NULL}, ##__VA_ARGS__},          \
+		 sizeof((struct log_field[]){{.name = NULL}, ##__VA_ARGS__}) / \
 		     sizeof(struct log_field))
 #define LOG_DEBUG(msg, ...) LOG_AT(LOG_LEVEL_DEBUG, msg, ##__VA_ARGS__)
 #define LOG_INFO(msg, ...) LOG_AT(LOG_LEVEL_INFO, msg, ##__VA_ARGS__)

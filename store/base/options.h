@@ -42,7 +42,8 @@ int option_bool(const struct option_row *rows, const struct option_value *given,
 /* Every given option has a row and a value of its type, and none is given
  * twice; a secret stands as env: or file:. The error names the option and
  * lists what there is. */
-int options_check(const struct option_row *rows, const struct option_value *given,
-		  size_t n, struct kv_err *err) KV_MUSTCHECK;
+int options_check(const struct option_row *rows,
+		  const struct option_value *given, size_t n,
+		  struct kv_err *err) KV_MUSTCHECK;
 
 #endif /* KV_OPTIONS_H */

@@ -79,7 +79,8 @@ void sched_unpost(struct sched_task *task);
 bool sched_posted(const struct sched_task *task);
 
 /* Starts or restarts: timer->fire is called once, not before `delay_ms`. */
-void sched_timer_start(struct sched *s, struct sched_timer *t, uint64_t delay_ms);
+void sched_timer_start(struct sched *s, struct sched_timer *t,
+		       uint64_t delay_ms);
 void sched_timer_stop(struct sched_timer *t);
 bool sched_timer_running(const struct sched_timer *t);
 

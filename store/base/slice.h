@@ -24,7 +24,8 @@ static inline struct slice slice_str(const char *s)
 	return slice_of(s, s == NULL ? 0 : strlen(s));
 }
 
-/* Bytewise order (unsigned bytes, a prefix before what it begins): <0, 0, >0. */
+/* Bytewise order (unsigned bytes, a prefix before what it begins): <0, 0, >0.
+ */
 int slice_cmp(struct slice a, struct slice b);
 bool slice_eq(struct slice a, struct slice b);
 bool slice_starts(struct slice s, struct slice prefix);
@@ -42,7 +43,8 @@ struct slice slice_dup(struct arena *a, struct slice s) KV_MUSTCHECK;
 char *slice_print(struct slice s, char *buf, size_t cap);
 #define SLICE_PRINT_MAX 256
 
-/* Length of the UTF-8 character at the start of s (1 to 4); 0: there is none. */
+/* Length of the UTF-8 character at the start of s (1 to 4); 0: there is none.
+ */
 size_t slice_utf8_char(struct slice s);
 
 /* Is it UTF-8 (shortest forms, no surrogates)? */

@@ -24,26 +24,26 @@ enum kv_class {
 };
 
 /* X(name, value, class, text) */
-#define KV_STATUS_MAP(X)                                                       \
-	X(KV_OK, 0, OK, "ok")                                                  \
-	X(KV_BACKEND_NOT_SUPPORTED, 1, FATAL, "backend not supported")         \
-	X(KV_CALL_NOT_SUPPORTED, 2, FATAL, "call not supported")               \
-	X(KV_NOT_REACHABLE, 3, RETRY, "not reachable")                         \
-	X(KV_CANNOT_LOCK, 4, RETRY, "cannot lock")                             \
-	X(KV_KEY_MODIFIED, 5, KEY, "key modified")                             \
-	X(KV_KEY_NOT_FOUND, 6, KEY, "key not found")                           \
-	X(KV_PREVIOUS_NOT_SPECIFIED, 7, FATAL, "previous not specified")       \
-	X(KV_KEY_EXISTS, 8, KEY, "key exists")                                 \
-	X(KV_HISTORY_LOST, 9, RESYNC, "history lost")                          \
-	X(KV_TOO_LARGE, 10, KEY, "too large")                                  \
-	X(KV_INVALID_KEY, 11, KEY, "invalid key")                              \
-	X(KV_DENIED, 12, FATAL, "denied")                                      \
-	X(KV_TIMED_OUT, 13, RETRY, "timed out")                                \
-	X(KV_CANCELED, 14, RETRY, "canceled")                                  \
-	X(KV_NO_MEMORY, 15, RETRY, "out of memory")                            \
-	X(KV_NO_SPACE, 16, RETRY, "no space at the server")                    \
-	X(KV_UNKNOWN_OUTCOME, 17, RESYNC, "unknown outcome")                   \
-	X(KV_BAD_ARGUMENT, 18, FATAL, "bad argument")                          \
+#define KV_STATUS_MAP(X)                                                 \
+	X(KV_OK, 0, OK, "ok")                                            \
+	X(KV_BACKEND_NOT_SUPPORTED, 1, FATAL, "backend not supported")   \
+	X(KV_CALL_NOT_SUPPORTED, 2, FATAL, "call not supported")         \
+	X(KV_NOT_REACHABLE, 3, RETRY, "not reachable")                   \
+	X(KV_CANNOT_LOCK, 4, RETRY, "cannot lock")                       \
+	X(KV_KEY_MODIFIED, 5, KEY, "key modified")                       \
+	X(KV_KEY_NOT_FOUND, 6, KEY, "key not found")                     \
+	X(KV_PREVIOUS_NOT_SPECIFIED, 7, FATAL, "previous not specified") \
+	X(KV_KEY_EXISTS, 8, KEY, "key exists")                           \
+	X(KV_HISTORY_LOST, 9, RESYNC, "history lost")                    \
+	X(KV_TOO_LARGE, 10, KEY, "too large")                            \
+	X(KV_INVALID_KEY, 11, KEY, "invalid key")                        \
+	X(KV_DENIED, 12, FATAL, "denied")                                \
+	X(KV_TIMED_OUT, 13, RETRY, "timed out")                          \
+	X(KV_CANCELED, 14, RETRY, "canceled")                            \
+	X(KV_NO_MEMORY, 15, RETRY, "out of memory")                      \
+	X(KV_NO_SPACE, 16, RETRY, "no space at the server")              \
+	X(KV_UNKNOWN_OUTCOME, 17, RESYNC, "unknown outcome")             \
+	X(KV_BAD_ARGUMENT, 18, FATAL, "bad argument")                    \
 	X(KV_BROKEN, 19, FATAL, "damaged or not understood")
 
 enum kv_status {
