@@ -219,6 +219,7 @@ static int set_prefix(struct uri *u, const char *text, size_t n,
 	if (rv != KV_OK) {
 		return rv;
 	}
+	PRE(u->prefix != NULL);
 	if (u->prefix_n > 0 && u->prefix[0] != '/') {
 		return kv_fail(err, KV_BAD_ARGUMENT,
 			       "URI (%s): the prefix must begin with '/'",

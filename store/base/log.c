@@ -69,6 +69,7 @@ static bool wants_json(void)
 
 static void put(struct line *l, const char *s, size_t n)
 {
+	PRE(s != NULL);
 	if (l->full || n > l->cap - l->n) {
 		l->full = true;
 		return;

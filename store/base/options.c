@@ -312,7 +312,7 @@ static int check_one(const struct option_row *rows,
 		     const struct option_value *given, struct kv_err *err)
 {
 	const struct option_row *row = find_row(rows, given->name);
-	char *text;
+	char *text = NULL;
 	int rv;
 
 	if (row == NULL) {
@@ -328,6 +328,7 @@ static int check_one(const struct option_row *rows,
 	if (rv != KV_OK) {
 		return rv;
 	}
+	PRE(text != NULL);
 	rv = check_type(row, text, err);
 	kv_free(text);
 	return rv;

@@ -151,7 +151,7 @@ static void timer_start(struct sched *s, struct sched_timer *t)
 static void timer_stop(struct sched *s, struct sched_timer *t)
 {
 	struct sched_uv *u = self_of(s);
-	bool was_first = first_timer(u) == t;
+	bool was_first = list_first(&u->timers) == &t->link;
 
 	list_remove(&t->link);
 	if (was_first) {
