@@ -1,0 +1,35 @@
+/* crash.h: the agent, or a server, is killed (-9) at random instants while a
+ * writer changes the source; then both sides must be equal, no conflict may
+ * have been invented, and no key may have gone back at the target.
+ *
+ *   round: a new prefix at the target, a new state file
+ *     life: agent starts -> writer writes -> a random instant -> kill -9
+ *           first lives: during the seed; later ones: once it follows
+ *     end: writer rests -> diff -> SIGTERM -> status, diff --owned,
+ *          the target's record against the source's history
+ *
+ * Seeded by $KVTEST_SEED, else by chance; the seed is printed.
+ */
+#ifndef KV_TEST_CRASH_H
+#define KV_TEST_CRASH_H
+
+#include "tests/integration/place.h"
+
+struct crash_params {
+	enum place_kind source;
+	enum place_kind target;
+	uint32_t keys; /* to begin with */
+	unsigned rounds;
+	unsigned seed_kills;   /* a round: at any instant after the start */
+	unsigned follow_kills; /* a round: at any instant after it follows */
+	unsigned source_kills; /* a round: of the source's server */
+	unsigned target_kills;
+	unsigned seed_ms; /* about how long start and seed take: the range of
+			     the random instants of seed_kills */
+	bool compact;	  /* the source forgets its history now and then */
+};
+
+/* Ends the running cmocka test on any doubt. */
+void crash_run(const struct crash_params *params);
+
+#endif /* KV_TEST_CRASH_H */
