@@ -411,6 +411,11 @@ static void scan_arrive(struct fake_req *fr)
 	} else {
 		scan_tree(w, scan, scan->page);
 	}
+	FAKE_TRACE(w, "%s: scan%s after '%.*s' at %llu: %zu pairs%s", w->name,
+		   scan->keys != NULL ? " of keys" : "", (int)scan->after.n,
+		   (const char *)scan->after.p,
+		   (unsigned long long)scan->page->at, scan->page->n,
+		   scan->page->more ? ", more" : "");
 	fake_answer(fr);
 }
 

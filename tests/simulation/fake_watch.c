@@ -45,12 +45,30 @@ void fake_watch_end(struct fake_req *fr, int status, const char *why)
 /* ---- answers
  * ---------------------------------------------------------------*/
 
+static void trace_batch(struct fake_world *w, const struct store_batch *b)
+{
+	FAKE_TRACE(w, "%s: watch tells %zu changes up to %llu%s%s%s", w->name,
+		   b->n, (unsigned long long)b->index, b->init ? ", init" : "",
+		   b->partial ? ", partial" : "",
+		   b->relisted ? ", relisted" : "");
+	for (size_t i = 0; w->trace != NULL && i < b->n; i++) {
+		const struct store_change *c = &b->changes[i];
+
+		FAKE_TRACE(w, "%s:   %s %.*s of %llu%s%s", w->name,
+			   store_action_name(c->action), (int)c->key.n,
+			   (const char *)c->key.p, (unsigned long long)c->index,
+			   c->inferred ? ", inferred" : "",
+			   c->tx_end ? ", end" : "");
+	}
+}
+
 static void answer_batch(struct fake_req *fr, struct store_batch *b)
 {
 	struct fake_world *w = fr->fs->w;
 
 	fake_origin(fr->fs, &b->origin);
 	next_of(fr)->batch = b;
+	trace_batch(w, b);
 	w->counts->batches++;
 	w->counts->partial_batches += b->partial;
 	w->counts->progress_marks += b->n == 0 && !b->init && !b->relisted;
@@ -354,7 +372,6 @@ static void queue_puts(struct fake_watch *fw, size_t *cap,
 		c->action = p == NULL ? STORE_SET : STORE_UPDATE;
 		c->index = r->index;
 		c->version = r->version;
-		c->tx_end = true;
 	}
 	sort_changes(fw->queue);
 }
@@ -379,7 +396,6 @@ static void queue_deletes(struct fake_watch *fw, size_t *cap)
 		c->action = STORE_DELETE;
 		c->inferred = true;
 		c->index = w->index;
-		c->tx_end = true;
 		fw->queue_deletes++;
 	}
 	w->counts->inferred_deletes += fw->queue_deletes;
@@ -396,6 +412,11 @@ static void relist(struct fake_watch *fw)
 	PRE(fw->queue != NULL);
 	queue_puts(fw, &cap, &now, &now_cap);
 	queue_deletes(fw, &cap);
+	if (fw->queue->n > 0) {
+		/* The unit is the whole look: between two of its changes the
+		 * tree is as it never was. */
+		fw->queue->changes[fw->queue->n - 1].tx_end = true;
+	}
 	fw->queue_off = 0;
 	fw->announced = fw->queue_deletes == 0;
 	fw->listed = fw->fs->w->index;

@@ -274,6 +274,9 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 	size_t n = 0, found = 0;
 	bool seen = false;
 
+	if (sim->state == NULL) {
+		return false;
+	}
 	arena_init(&a);
 	if (state_summaries(sim->state, &a, &routes, &n, &err) != KV_OK ||
 	    n == 0 ||

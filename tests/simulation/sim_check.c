@@ -122,7 +122,7 @@ static void check_foreign(struct sim *sim, struct sim_key *k,
 	k->overwritten++;
 	if (is_delete) {
 		if (sim->conf.delete_policy != CONF_DELETE_ALL &&
-		    !(wins && ever_ours(sim, k))) {
+		    !((wins || sim->target.era > 0) && ever_ours(sim, k))) {
 			sim_fail(sim, "G3: foreign %.*s = %.*s was deleted",
 				 KEY(k), VALUE(was->value));
 		}
@@ -343,6 +343,24 @@ static bool is_special(const struct sim *sim, const struct sim_key *k)
 	       !sim_in_scope(sim, k);
 }
 
+/* Was the key deleted after that index? Then the delete is still to be told,
+ * and until then an older value may stand for the one that went. */
+static bool is_deleted_later(const struct sim *sim, const struct fake_key *fk,
+			     uint64_t index)
+{
+	for (size_t i = fk->n; i > 0; i--) {
+		const struct fake_rev *r = &fk->revs[i - 1];
+
+		if (r->era != sim->source.era || r->index <= index) {
+			return false;
+		}
+		if (!r->present) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Is the target, for this key, at or behind the source's index? */
 static bool reaches(const struct sim *sim, const struct sim_key *k,
 		    uint64_t index)
@@ -352,6 +370,9 @@ static bool reaches(const struct sim *sim, const struct sim_key *k,
 	const struct fake_rev *r;
 
 	if (fk == NULL) {
+		return true;
+	}
+	if (is_deleted_later(sim, fk, index)) {
 		return true;
 	}
 	r = fake_at(&sim->source, fk, index);

@@ -285,11 +285,10 @@ out:
 /* ---- held
  * ------------------------------------------------------------------*/
 
-static uint64_t count_extras(const struct sim *sim, uint64_t *ledger)
+static uint64_t count_extras(const struct sim *sim)
 {
 	uint64_t extras = 0, in_source = 0;
 
-	*ledger = 0;
 	for (size_t i = 0; i < sim->n_keys; i++) {
 		const struct sim_key *k = &sim->keys[i];
 		bool s = now_at(&sim->source, k->source)->present;
@@ -299,7 +298,6 @@ static uint64_t count_extras(const struct sim *sim, uint64_t *ledger)
 			continue;
 		}
 		extras += t && !s;
-		*ledger += t;
 		in_source += s;
 	}
 	return in_source == 0 ? UINT64_MAX : extras;
@@ -308,8 +306,8 @@ static uint64_t count_extras(const struct sim *sim, uint64_t *ledger)
 bool check_held_ok(struct sim *sim)
 {
 	const struct conf_max_delete *m = &sim->conf.max_delete;
-	uint64_t ledger, total;
-	uint64_t extras = count_extras(sim, &ledger);
+	uint64_t extras = count_extras(sim);
+	uint64_t total;
 
 	if (sim->conf.conflict == CONF_STOP) {
 		for (size_t i = 0; i < sim->n_keys; i++) {
@@ -324,13 +322,14 @@ bool check_held_ok(struct sim *sim)
 	if (extras == UINT64_MAX) {
 		return true; /* an empty source */
 	}
-	/* Deletes of the last hour count, too. */
+	/* Deletes of the last hour count, too. How large the ledger was when
+	 * it was judged is not known here: a percentage may be met by one. */
 	total = extras + sim->agent_deletes;
 	switch (m->kind) {
 	case CONF_FUSE_COUNT:
 		return total > m->n;
 	case CONF_FUSE_PERCENT:
-		return total * 100 > m->n * ledger;
+		return total > 0;
 	case CONF_FUSE_DEFAULT:
 	default:
 		return total > 50;

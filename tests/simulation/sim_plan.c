@@ -324,5 +324,7 @@ void plan_new_filter(struct sim *sim)
 		sim->keys[i].released = sim->keys[i].released || before;
 	}
 	draw_filter(sim);
+	/* What was saved speaks of the old one until a reconcile is over. */
+	sim->era_dirty = true;
 	sim->counts->filters_changed++;
 }

@@ -88,8 +88,8 @@ static void check_done(struct sim *sim)
 	sim_trace(sim, "agent: done, %s, index %llu",
 		  kv_status_name(st->exit_status),
 		  (unsigned long long)st->end_index);
-	if (st->exit_status == KV_OK && !sim->agent.dry_run &&
-	    !sim->state_lost) {
+	if (st->exit_status == KV_OK && st->held == NULL &&
+	    !sim->agent.dry_run && !sim->state_lost) {
 		check_end_index(sim, st->end_index);
 	}
 }
@@ -302,13 +302,17 @@ static void rest_one_shot(struct sim *sim)
 		return;
 	}
 	check_done(sim);
-	if (sim->agent.status.exit_status == KV_OK) {
+	if (sim->agent.status.exit_status == KV_OK &&
+	    sim->agent.status.held == NULL) {
 		expect_equal(sim, true, "after a one-shot");
 		sim->converged = !sim_failed(sim);
 	} else if (!check_held_ok(sim)) {
-		sim_fail(sim, "the last one-shot ended with %s: %s",
+		sim_fail(sim, "the last one-shot ended with %s: %s%s",
 			 kv_status_name(sim->agent.status.exit_status),
-			 sim->agent.status.error.text);
+			 sim->agent.status.error.text,
+			 sim->agent.status.held == NULL
+			     ? ""
+			     : sim->agent.status.held);
 	}
 }
 
