@@ -45,35 +45,36 @@ static bool is_over(size_t size, size_t limit)
 	return limit > 0 && size > limit;
 }
 
+static int fail_size(struct slice key, const char *what, size_t size,
+		     size_t limit, struct kv_err *err)
+{
+	char text[SLICE_PRINT_MAX];
+
+	return kv_fail(err, KV_TOO_LARGE,
+		       "key %s: its %s of %zu bytes is over the limit of %zu",
+		       slice_print(key, text, sizeof text), what, size, limit);
+}
+
 int store_check(const struct store *st, struct slice key, size_t value_size,
 		struct kv_err *err)
 {
 	const struct store_caps *caps = &st->caps;
 	size_t stored = st->uri->prefix_n + key.n;
-	char text[SLICE_PRINT_MAX];
 	int rv = check_key(st, key, err);
 
 	if (rv != KV_OK) {
 		return rv;
 	}
-	(void)slice_print(key, text, sizeof text);
 	if (is_over(stored, caps->max_key)) {
-		return kv_fail(err, KV_TOO_LARGE,
-			       "key %s: its name of %zu bytes is over the "
-			       "limit of %zu",
-			       text, stored, caps->max_key);
+		return fail_size(key, "name", stored, caps->max_key, err);
 	}
 	if (is_over(value_size, caps->max_value)) {
-		return kv_fail(err, KV_TOO_LARGE,
-			       "key %s: its value of %zu bytes is over the "
-			       "limit of %zu",
-			       text, value_size, caps->max_value);
+		return fail_size(key, "value", value_size, caps->max_value,
+				 err);
 	}
 	if (is_over(key.n + value_size, caps->max_bytes)) {
-		return kv_fail(err, KV_TOO_LARGE,
-			       "key %s: %zu bytes are over the limit of %zu a "
-			       "write",
-			       text, key.n + value_size, caps->max_bytes);
+		return fail_size(key, "write", key.n + value_size,
+				 caps->max_bytes, err);
 	}
 	return KV_OK;
 }
