@@ -174,15 +174,27 @@ static int check_encoding(struct kvfile *f, struct kv_err *err)
 	return status;
 }
 
+/* SQLite does not wait by itself where two that read both want to write. */
+static int exec_patiently(struct kvfile *f, const char *sql)
+{
+	int rc, n = 0;
+
+	do {
+		rc = exec(f, sql);
+	} while ((rc & 0xff) == SQLITE_BUSY && on_busy(f, n++) != 0);
+	return rc;
+}
+
 /* In WAL mode readers and the writer do not wait for each other. A file that
  * is there already keeps the mode that it has. */
 static int make_schema(struct kvfile *f, struct kv_err *err)
 {
 	int empty;
-	int rc = exec(f, "PRAGMA encoding='UTF-8'; PRAGMA journal_mode=WAL");
+	int rc = exec_patiently(
+	    f, "PRAGMA encoding='UTF-8'; PRAGMA journal_mode=WAL");
 
 	if (rc == SQLITE_OK) {
-		rc = exec(f, "BEGIN IMMEDIATE");
+		rc = exec_patiently(f, "BEGIN IMMEDIATE");
 	}
 	if (rc != SQLITE_OK) {
 		return kvfile_fail(f, rc, "making the key table", err);

@@ -320,10 +320,11 @@ static void scan_prefix(void **state)
 	h = plain_open(w.path);
 	assert_int_equal(
 	    plain_int(h, "SELECT count(*) FROM kv WHERE key = '/app/x/y'"), 1);
-	plain_exec(h, "INSERT INTO kv(key) VALUES('/app'), ('/apple'), "
-		      "('/app0'), ('/app/z'), ('/app/x-y'), ('/app/x')");
+	plain_exec(
+	    h, "INSERT INTO kv(key) VALUES('/app'), ('/apple'), "
+	       "('/app0'), ('/app/z'), ('/app/x-y'), ('/app/x'), ('/app/x0')");
 	assert_string_equal(world_tree(&w, "", buf, sizeof buf),
-			    "/x= /x-y= /x/y=1 /z=");
+			    "/x= /x-y= /x/y=1 /x0= /z=");
 	assert_string_equal(world_tree(&w, "/x", buf, sizeof buf), "/x/y=1");
 	assert_string_equal(world_tree(&w, "/x/", buf, sizeof buf), "/x/y=1");
 	assert_int_equal(sqlite3_close(h), SQLITE_OK);
