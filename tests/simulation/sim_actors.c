@@ -260,7 +260,7 @@ static void trouble(struct sim *sim)
 	}
 }
 
-#define PROBES 4
+#define PROBES 4U
 
 /* Would somebody who reads its newest keys see that history is another one?
  * Where not, and the identity stays the same, nobody could: such a case is
@@ -272,6 +272,9 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 	struct arena a;
 	struct kv_err err = {0};
 	size_t n = 0, found = 0;
+	/* Who may read only so many keys at once sees no more than those. */
+	size_t probes = KV_MIN(sim->source.kind.caps.max_ops,
+			       sim->target.kind.caps.max_ops);
 	bool seen = false;
 
 	if (sim->state == NULL) {
@@ -280,8 +283,9 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 	arena_init(&a);
 	if (state_summaries(sim->state, &a, &routes, &n, &err) != KV_OK ||
 	    n == 0 ||
-	    state_ledger_newest(sim->state, routes[0].route, PROBES, &a, &rows,
-				&found, &err) != KV_OK) {
+	    state_ledger_newest(sim->state, routes[0].route,
+				KV_MIN(PROBES, probes), &a, &rows, &found,
+				&err) != KV_OK) {
 		found = 0;
 	}
 	for (size_t i = 0; i < found; i++) {

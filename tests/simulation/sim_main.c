@@ -76,9 +76,12 @@ static void on_signal(int sig)
 
 static void log_to_trace(void *ctx, const char *line, size_t n)
 {
-	(void)ctx;
-	(void)fwrite("        log  ", 1, 13, stdout);
-	(void)fwrite(line, 1, n, stdout);
+	const struct lab *lab = ctx;
+
+	if (lab->opt.verbose) {
+		(void)fwrite("        log  ", 1, 13, stdout);
+		(void)fwrite(line, 1, n, stdout);
+	}
 }
 
 /* ---- the fresh state
@@ -337,9 +340,7 @@ int main(int argc, char **argv)
 	log_set_level(lab->opt.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
 	log_set_format(LOG_FORMAT_TEXT);
 	sim_mem_init(&lab->mem, lab->opt.verbose);
-	if (lab->opt.verbose) {
-		log_set_sink(log_to_trace, NULL);
-	}
+	log_set_sink(log_to_trace, lab);
 	rv = make_template(lab) ? verdict(lab, run_all(lab)) : 3;
 	kv_mem_set_hooks(NULL);
 	region_free(&lab->region);
