@@ -122,6 +122,7 @@ static void delete_by_row(struct apply *a, struct batch_item *it)
 		}
 		apply_item_done(it);
 	} else if (a->env->conf->delete_policy == CONF_DELETE_NEVER) {
+		it->row.kind = STATE_ROW_STALE;
 		it->row.source_index = it->source_index;
 		it->has_row = true;
 		apply_item_done(it);
@@ -138,11 +139,11 @@ static void decide_by_row(struct apply *a, struct batch_item *it)
 	if (known && !a->env->new_source &&
 	    it->source_index <= it->row.source_index) {
 		apply_item_done(it); /* the target is that far already */
+	} else if (it->refused != NULL) {
+		quarantine_by_row(it);
 	} else if (it->row.kind == STATE_ROW_YIELDED || a->env->new_source ||
 		   a->env->new_target) {
 		it->step = ITEM_READ;
-	} else if (it->refused != NULL) {
-		quarantine_by_row(it);
 	} else if (it->is_delete) {
 		delete_by_row(a, it);
 	} else {
@@ -381,6 +382,25 @@ static bool op_result(struct apply *a, struct batch_item *it,
 	}
 }
 
+/* Writes of unknown outcome may land until the server has given them up. */
+static void note_unknown(struct apply *a)
+{
+	uint64_t dead_at = sched_now(a->env->sched) +
+			   store_capabilities(a->env->target)->write_timeout_ms;
+
+	apply_set_dead_at(a, dead_at);
+	for (size_t i = 0; i < a->write.n_ops; i++) {
+		const struct store_op *op = &a->ops[i];
+
+		if (op->status == KV_UNKNOWN_OUTCOME &&
+		    op->kind == STORE_OP_PUT &&
+		    op->guard == STORE_GUARD_ABSENT &&
+		    !env_ghost_add(a->env, op->key, dead_at)) {
+			a->env->no_delete_until = dead_at;
+		}
+	}
+}
+
 /* Operation by operation; counts what happened. */
 static void ops_results(struct apply *a, bool all_unknown)
 {
@@ -401,10 +421,7 @@ static void ops_results(struct apply *a, bool all_unknown)
 	}
 	if (unknown > 0) {
 		a->env->cp.counters.unknown++;
-		apply_set_dead_at(
-		    a,
-		    sched_now(a->env->sched) +
-			store_capabilities(a->env->target)->write_timeout_ms);
+		note_unknown(a);
 	}
 }
 
@@ -554,7 +571,8 @@ static void wait_fire(struct sched_timer *t)
 	for (size_t i = 0; i < a->batch->n; i++) {
 		struct batch_item *it = &a->batch->items[i];
 
-		if (it->step == ITEM_WAIT) {
+		if (it->step == ITEM_WAIT &&
+		    sched_now(a->env->sched) > a->dead_at_ms) {
 			it->step = ITEM_READ;
 			it->unsettled = false;
 		}
@@ -573,6 +591,29 @@ static void wait_start(struct apply *a)
 
 /* ---- what comes next
  * -----------------------------------------------------------*/
+
+/* A put of ours whose outcome was unknown, and that was guarded by the key's
+ * absence, could land in the place that a delete has emptied: such a delete
+ * waits until that put is dead. */
+static void write_or_wait(struct apply *a)
+{
+	uint64_t now = sched_now(a->env->sched);
+	uint64_t until = 0;
+
+	for (size_t i = 0; i < a->batch->n; i++) {
+		const struct batch_item *it = &a->batch->items[i];
+
+		if (it->step == ITEM_WRITE && it->is_delete) {
+			until = KV_MAX(until, env_ghost_until(a->env, it->key));
+		}
+	}
+	if (until <= now) {
+		write_start(a);
+		return;
+	}
+	a->timer.fire = wait_fire;
+	sched_timer_start(a->env->sched, &a->timer, until - now + 1);
+}
 
 static bool any_in(const struct apply *a, enum item_step step)
 {
@@ -627,8 +668,10 @@ void apply_step(struct apply *a)
 		begin_save(a);
 	} else if (look_needed(a)) {
 		look_start(a);
+	} else if (any_in(a, ITEM_WRITE) && apply_journal_needed(a)) {
+		apply_journal_start(a);
 	} else if (any_in(a, ITEM_WRITE)) {
-		write_start(a);
+		write_or_wait(a);
 	} else if (any_in(a, ITEM_READ)) {
 		apply_read_start(a);
 	} else if (any_in(a, ITEM_WAIT)) {

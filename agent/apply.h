@@ -51,6 +51,7 @@ struct apply {
 	bool troubled;
 	bool aborting;
 	bool saving;
+	bool journaling; /* conflicts are saved before they are written */
 	bool held;
 	char held_reason[KV_ERR_TEXT_MAX];
 	uint32_t limit;	     /* ops a write; sinks when the target refuses */

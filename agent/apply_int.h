@@ -18,5 +18,9 @@ void apply_item_row(struct batch_item *it, enum state_row_kind kind,
 void apply_read_start(struct apply *a);
 void apply_cancel_reads(struct apply *a);
 void apply_save_start(struct apply *a);
+/* Conflicts that are about to be decided by a write stand in the journal before
+ * it leaves. */
+bool apply_journal_needed(const struct apply *a);
+void apply_journal_start(struct apply *a);
 
 #endif /* KV_APPLY_INT_H */

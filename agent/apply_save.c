@@ -3,6 +3,9 @@
 #include "agent/apply_int.h"
 #include "store/base/log.h"
 
+/* Late intents that one save closes at most. */
+#define GATHER_LATE 64
+
 /* What the worker gets, and what it found. In its own arena, as the batch's
  * memory is read at the same time by nobody else. */
 struct apply_save {
@@ -11,6 +14,7 @@ struct apply_save {
 	struct state_checkpoint cp;
 	struct state_list_counts counts;
 	bool count;
+	size_t n_late; /* of the closed intents, the first so many are late */
 };
 
 static void save_work(struct worker_job *job)
@@ -26,6 +30,12 @@ static void save_work(struct worker_job *job)
 	}
 }
 
+/* A conflict that is decided by a write, not yet in the journal. */
+static bool is_unjournaled(const struct batch_item *it)
+{
+	return it->step == ITEM_WRITE && it->conflict && !it->counted;
+}
+
 static void save_free(struct apply *a)
 {
 	if (a->save != NULL) {
@@ -35,12 +45,32 @@ static void save_free(struct apply *a)
 	}
 }
 
+static void journal_done(struct apply *a)
+{
+	a->journaling = false;
+	save_free(a);
+	if (a->job_err.status != KV_OK && !a->aborting) {
+		apply_trouble(a, &a->job_err);
+		return;
+	}
+	for (size_t i = 0; i < a->batch->n; i++) {
+		struct batch_item *it = &a->batch->items[i];
+
+		it->counted = it->counted || is_unjournaled(it);
+	}
+	apply_step(a);
+}
+
 static void save_done(struct worker_job *job)
 {
 	struct apply *a = kv_container_of(job, struct apply, save_job);
 	struct route_env *env = a->env;
 
 	a->busy = false;
+	if (a->journaling) {
+		journal_done(a);
+		return;
+	}
 	if (a->job_err.status != KV_OK) {
 		save_free(a);
 		if (a->aborting) {
@@ -51,6 +81,7 @@ static void save_done(struct worker_job *job)
 		return;
 	}
 	env->saved = KV_MAX(env->saved, a->save->cp.index);
+	env_late_drop(env, a->save->commit.close_intents, a->save->n_late);
 	if (a->save->count) {
 		env->quarantine = a->save->counts.quarantine;
 		env->foreign = a->save->counts.foreign;
@@ -128,9 +159,11 @@ struct gather {
 	struct slice *unquarantine;
 	struct slice *foreign;
 	struct slice *unforeign;
+	int64_t *intents;
 };
 
-static bool gather_alloc(struct gather *g, struct arena *arena, size_t n)
+static bool gather_alloc(struct gather *g, struct arena *arena, size_t n,
+			 size_t n_ids)
 {
 	g->rows = arena_alloc(arena, n * sizeof *g->rows);
 	g->conflicts = arena_alloc(arena, n * sizeof *g->conflicts);
@@ -138,9 +171,19 @@ static bool gather_alloc(struct gather *g, struct arena *arena, size_t n)
 	g->unquarantine = arena_alloc(arena, n * sizeof *g->unquarantine);
 	g->foreign = arena_alloc(arena, n * sizeof *g->foreign);
 	g->unforeign = arena_alloc(arena, n * sizeof *g->unforeign);
+	g->intents =
+	    arena_alloc(arena, (n_ids + GATHER_LATE) * sizeof *g->intents);
 	return g->rows != NULL && g->conflicts != NULL &&
 	       g->quarantine != NULL && g->unquarantine != NULL &&
-	       g->foreign != NULL && g->unforeign != NULL;
+	       g->foreign != NULL && g->unforeign != NULL && g->intents != NULL;
+}
+
+static void gather_conflict(struct apply *a, const struct batch_item *it,
+			    struct gather *g, struct state_commit *c)
+{
+	a->env->cp.counters.conflicts++;
+	a->env->cp.counters.repaired += it->repair ? 1 : 0;
+	journal(a->env, it, &g->conflicts[c->n_conflicts++]);
 }
 
 static void gather_item(struct apply *a, struct batch_item *it,
@@ -151,11 +194,9 @@ static void gather_item(struct apply *a, struct batch_item *it,
 	if (it->has_row) {
 		g->rows[c->n_rows++] = saved_row(a, it);
 	}
-	if (it->conflict) {
-		env->cp.counters.conflicts += it->counted ? 0 : 1;
-		env->cp.counters.repaired += it->repair && !it->counted ? 1 : 0;
+	if (it->conflict && !it->counted) {
+		gather_conflict(a, it, g, c);
 		it->counted = true;
-		journal(env, it, &g->conflicts[c->n_conflicts++]);
 	}
 	if (it->quarantine) {
 		quarantine(env, it, &g->quarantine[c->n_quarantine++]);
@@ -179,46 +220,127 @@ static bool still_unsettled(const struct batch *b)
 	return false;
 }
 
-/* Builds what is saved; false: no memory. */
-static bool save_prepare(struct apply *a)
+/* A save with an arena of its own and room for the batch's items; false: no
+ * memory. */
+static bool save_open(struct apply *a, struct gather *g)
 {
-	struct batch *b = a->batch;
 	struct apply_save *s = kv_calloc(1, sizeof *s);
-	struct gather g;
 
 	if (s == NULL) {
 		return false;
 	}
 	arena_init(&s->arena);
 	a->save = s;
-	if (!gather_alloc(&g, &s->arena, b->n + 1)) {
+	if (!gather_alloc(g, &s->arena, a->batch->n + 1,
+			  a->batch->n_intent_ids)) {
 		save_free(a);
 		return false;
 	}
-	for (size_t i = 0; i < b->n; i++) {
-		if (b->items[i].step == ITEM_DONE) {
-			gather_item(a, &b->items[i], &g, &s->commit);
-		}
-	}
 	s->commit.route = a->env->route;
-	s->commit.rows = g.rows;
-	s->commit.conflicts = g.conflicts;
-	s->commit.quarantine = g.quarantine;
-	s->commit.unquarantine = g.unquarantine;
-	s->commit.foreign = g.foreign;
-	s->commit.unforeign = g.unforeign;
-	if (!a->held || !still_unsettled(b)) {
-		s->commit.close_intents = b->intent_ids;
-		s->commit.n_close_intents = b->n_intent_ids;
-	}
+	s->commit.rows = g->rows;
+	s->commit.conflicts = g->conflicts;
+	s->commit.quarantine = g->quarantine;
+	s->commit.unquarantine = g->unquarantine;
+	s->commit.foreign = g->foreign;
+	s->commit.unforeign = g->unforeign;
+	s->commit.close_intents = g->intents;
 	s->cp = a->env->cp;
 	s->commit.checkpoint = &s->cp;
-	s->commit.purge_tombstones = b->move && !a->held ? a->env->cp.index : 0;
-	s->count = s->commit.n_quarantine + s->commit.n_unquarantine +
-			   s->commit.n_foreign + s->commit.n_unforeign >
-		       0 ||
-		   a->env->yielded > 0 || s->commit.n_conflicts > 0;
 	return true;
+}
+
+/* Which intents end with this batch: its own, unless a write of theirs may
+ * still land; and older ones whose time has come. */
+static void gather_intents(struct apply *a, struct state_commit *c,
+			   int64_t *ids)
+{
+	struct route_env *env = a->env;
+	struct batch *b = a->batch;
+	bool late = a->dead_at_ms > sched_now(env->sched);
+
+	c->n_close_intents = env_late_due(env, ids, GATHER_LATE);
+	a->save->n_late = c->n_close_intents;
+	if (a->held && still_unsettled(b)) {
+		return;
+	}
+	for (size_t i = 0; i < b->n_intent_ids; i++) {
+		if (!late) {
+			ids[c->n_close_intents++] = b->intent_ids[i];
+		} else {
+			(void)env_late_add(env, b->intent_ids[i],
+					   a->dead_at_ms);
+		}
+	}
+}
+
+/* Builds what is saved; false: no memory. */
+static bool save_prepare(struct apply *a)
+{
+	struct batch *b = a->batch;
+	struct gather g;
+	struct state_commit *c;
+
+	if (!save_open(a, &g)) {
+		return false;
+	}
+	c = &a->save->commit;
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->items[i].step == ITEM_DONE) {
+			gather_item(a, &b->items[i], &g, c);
+		}
+	}
+	gather_intents(a, c, g.intents);
+	a->save->cp = a->env->cp; /* the counters have moved */
+	c->purge_tombstones = b->move && !a->held ? a->env->cp.index : 0;
+	a->save->count = c->n_quarantine + c->n_unquarantine + c->n_foreign +
+				 c->n_unforeign + c->n_conflicts >
+			     0 ||
+			 a->env->yielded > 0;
+	return true;
+}
+
+static bool journal_prepare(struct apply *a)
+{
+	struct gather g;
+
+	if (!save_open(a, &g)) {
+		return false;
+	}
+	for (size_t i = 0; i < a->batch->n; i++) {
+		if (is_unjournaled(&a->batch->items[i])) {
+			gather_conflict(a, &a->batch->items[i], &g,
+					&a->save->commit);
+		}
+	}
+	a->save->cp = a->env->cp;
+	a->save->cp.index = a->env->saved;
+	return true;
+}
+
+void apply_journal_start(struct apply *a)
+{
+	struct kv_err err = {0};
+
+	if (!journal_prepare(a)) {
+		(void)kv_fail(&err, KV_NO_MEMORY, "no memory for the journal");
+		apply_trouble(a, &err);
+		return;
+	}
+	a->busy = true;
+	a->journaling = true;
+	a->save_job.work = save_work;
+	a->save_job.done = save_done;
+	worker_submit(a->env->worker, &a->save_job);
+}
+
+bool apply_journal_needed(const struct apply *a)
+{
+	for (size_t i = 0; i < a->batch->n; i++) {
+		if (is_unjournaled(&a->batch->items[i])) {
+			return true;
+		}
+	}
+	return false;
 }
 
 void apply_save_start(struct apply *a)

@@ -118,12 +118,17 @@ static bool fill_item(struct dirty *d, struct batch *b,
 	    !batch_set(b, it, row->value, row->is_delete, row->index)) {
 		return false;
 	}
-	if (!row->is_delete && row->source_key.n > 0) {
-		if (env_map(d->env->mapping, d->env->target, row->source_key,
-			    row->value.n, &b->arena, &mapped) != KV_OK) {
-			return false;
-		}
+	if (row->source_key.n == 0) {
+		return true;
+	}
+	if (env_map(d->env->mapping, d->env->target, row->source_key,
+		    row->value.n, &b->arena, &mapped) != KV_OK) {
+		return false;
+	}
+	if (!row->is_delete) {
 		it->refused = mapped.refused;
+	} else if (mapped.refused != NULL) {
+		it->step = ITEM_DONE; /* never was there */
 	}
 	return true;
 }

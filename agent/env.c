@@ -12,11 +12,11 @@ void env_saw_target(struct route_env *env, const struct store_origin *o)
 }
 
 int env_map(enum mapping_mode mapping, const struct store *target,
-	    struct slice source_key, size_t value_size, struct arena *arena, struct env_key *out)
+	    struct slice source_key, size_t value_size, struct arena *arena,
+	    struct env_key *out)
 {
 	struct kv_err err = {0};
-	int rv =
-	    mapping_to_target(mapping, source_key, arena, &out->key, &err);
+	int rv = mapping_to_target(mapping, source_key, arena, &out->key, &err);
 
 	out->refused = NULL;
 	if (rv == KV_NO_MEMORY) {
@@ -32,4 +32,94 @@ int env_map(enum mapping_mode mapping, const struct store *target,
 	}
 	out->refused = arena_memdup(arena, err.text, strlen(err.text) + 1);
 	return out->refused == NULL ? KV_NO_MEMORY : KV_OK;
+}
+
+void env_clear(struct route_env *env)
+{
+	kv_free(env->ghosts);
+	kv_free(env->late);
+}
+
+bool env_ghost_add(struct route_env *env, struct slice key, uint64_t until_ms)
+{
+	void *ghosts = env->ghosts;
+
+	if (!kv_grow(&ghosts, &env->cap_ghosts, env->n_ghosts + 1,
+		     sizeof *env->ghosts)) {
+		return false;
+	}
+	env->ghosts = ghosts;
+	env->ghosts[env->n_ghosts].key = kv_hash(key);
+	env->ghosts[env->n_ghosts++].until_ms = until_ms;
+	return true;
+}
+
+/* Forgets those that are dead by now. */
+static void drop_dead_ghosts(struct route_env *env, uint64_t now)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < env->n_ghosts; i++) {
+		if (env->ghosts[i].until_ms > now) {
+			env->ghosts[n++] = env->ghosts[i];
+		}
+	}
+	env->n_ghosts = n;
+}
+
+uint64_t env_ghost_until(struct route_env *env, struct slice key)
+{
+	uint64_t until = env->no_delete_until;
+	struct kv_hash hash;
+
+	if (env->n_ghosts == 0) {
+		return until;
+	}
+	drop_dead_ghosts(env, sched_now(env->sched));
+	hash = kv_hash(key);
+	for (size_t i = 0; i < env->n_ghosts; i++) {
+		if (kv_hash_eq(&env->ghosts[i].key, &hash)) {
+			until = KV_MAX(until, env->ghosts[i].until_ms);
+		}
+	}
+	return until;
+}
+
+bool env_late_add(struct route_env *env, int64_t id, uint64_t until_ms)
+{
+	void *late = env->late;
+
+	if (!kv_grow(&late, &env->cap_late, env->n_late + 1,
+		     sizeof *env->late)) {
+		return false;
+	}
+	env->late = late;
+	env->late[env->n_late].id = id;
+	env->late[env->n_late++].until_ms = until_ms;
+	return true;
+}
+
+size_t env_late_due(const struct route_env *env, int64_t *ids, size_t most)
+{
+	uint64_t now = sched_now(env->sched);
+	size_t n = 0;
+
+	for (size_t i = 0; i < env->n_late && n < most; i++) {
+		if (env->late[i].until_ms <= now) {
+			ids[n++] = env->late[i].id;
+		}
+	}
+	return n;
+}
+
+void env_late_drop(struct route_env *env, const int64_t *ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		for (size_t j = 0; j < env->n_late; j++) {
+			if (env->late[j].id == ids[i]) {
+				env->late[j] = env->late[--env->n_late];
+				break;
+			}
+		}
+	}
 }

@@ -10,6 +10,16 @@
 #include "store/base/worker.h"
 #include "store/store.h"
 
+struct env_ghost {
+	struct kv_hash key;
+	uint64_t until_ms;
+};
+
+struct env_late {
+	int64_t id;
+	uint64_t until_ms;
+};
+
 struct route_env {
 	struct sched *sched;
 	struct worker *worker;
@@ -39,7 +49,31 @@ struct route_env {
 	uint64_t yielded;
 	uint64_t written; /* keys, since the start */
 	uint64_t written_bytes;
+	/* Keys whose absence-guarded put may still land (by hash), and intents
+	 * that stay open until then. */
+	struct env_ghost *ghosts;
+	size_t n_ghosts;
+	size_t cap_ghosts;
+	uint64_t no_delete_until; /* for every key: memory ran out */
+	struct env_late *late;
+	size_t n_late;
+	size_t cap_late;
 };
+
+/* Frees what an env holds. */
+void env_clear(struct route_env *env);
+
+/* Notes a key whose put may land until then; false: no memory. */
+bool env_ghost_add(struct route_env *env, struct slice key, uint64_t until_ms);
+/* Until when a delete of the key must wait; 0: not at all. */
+uint64_t env_ghost_until(struct route_env *env, struct slice key);
+
+/* Keeps an intent open until then; false: no memory (it stays open). */
+bool env_late_add(struct route_env *env, int64_t id, uint64_t until_ms);
+/* The intents that may be closed now, at most `most`; they stay noted until
+ * env_late_drop. */
+size_t env_late_due(const struct route_env *env, int64_t *ids, size_t most);
+void env_late_drop(struct route_env *env, const int64_t *ids, size_t n);
 
 /* Notes the greatest index that an answer of a side stood for. */
 void env_saw_source(struct route_env *env, const struct store_origin *o);

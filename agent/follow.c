@@ -67,6 +67,8 @@ static bool fill_item(struct follow *f, const struct store_change *c,
 			return false;
 		}
 	}
+	/* A name that the target cannot have is not there to be deleted. */
+	it->step = is_delete && mapped->refused != NULL ? ITEM_DONE : ITEM_LOOK;
 	it->refused = is_delete ? NULL : mapped->refused;
 	it->may_delete = is_delete;
 	return batch_set(f->open, it, c->value, is_delete, c->index);

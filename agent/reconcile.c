@@ -202,7 +202,7 @@ static struct reconcile_out decide_extra(const struct reconcile_in *in)
 
 	if (ours || is_held_row(in)) {
 		if (in->delete_policy == CONF_DELETE_NEVER) {
-			return verdict(RECONCILE_KEEP, STATE_ROW_OWNED);
+			return verdict(RECONCILE_KEEP, STATE_ROW_STALE);
 		}
 		if (ours || in->new_target) {
 			return write_verdict(in, RECONCILE_DELETE);

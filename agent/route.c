@@ -239,6 +239,20 @@ void route_trouble(struct route *r, const struct kv_err *err)
 			  fatal ? KV_MAX(delay, ROUTE_FAILED_MS) : delay);
 }
 
+void route_restart_later(struct route *r, const struct kv_err *err)
+{
+	uint64_t delay = backoff_next(&r->backoff, sched_random(r->env.sched));
+
+	if (r->closing || r->restarting) {
+		return;
+	}
+	log_trouble(r, err);
+	r->error = *err;
+	route_set_phase(r, ROUTE_BACKOFF);
+	route_restart(r, "the watch was lost within a reconcile");
+	r->restart_delay_ms = delay;
+}
+
 void route_progress(struct route *r)
 {
 	if (!r->trouble) {
@@ -280,6 +294,13 @@ static void finish_restart(struct route *r)
 	r->trouble = false;
 	r->watch_lost = false;
 	sched_timer_stop(&r->timer);
+	r->stage = STAGE_LOAD;
+	if (r->restart_delay_ms > 0) {
+		r->timer.fire = retry_fire;
+		sched_timer_start(r->env.sched, &r->timer, r->restart_delay_ms);
+		r->restart_delay_ms = 0;
+		return;
+	}
 	route_stage_load(r);
 }
 
@@ -380,6 +401,7 @@ static void free_route(struct route *r)
 	dirty_clear(&r->dirty);
 	follow_clear(&r->follow);
 	apply_clear(&r->recover);
+	env_clear(&r->env);
 	arena_free(&r->load.arena);
 	arena_free(&r->known_after);
 	arena_free(&r->known_arena);

@@ -71,9 +71,10 @@ struct route {
 	uint64_t trouble_since_ms;
 	bool met; /* both stores have answered once */
 	bool must_reconcile;
-	const char *why;   /* the reconcile is needed */
-	bool restarting;   /* on the way to LOAD */
-	bool started_over; /* LOAD has been done once */
+	const char *why;	   /* the reconcile is needed */
+	uint64_t restart_delay_ms; /* before LOAD */
+	bool restarting;	   /* on the way to LOAD */
+	bool started_over;	   /* LOAD has been done once */
 	bool is_held;
 	char held[KV_ERR_TEXT_MAX];
 	int exit_status;
@@ -110,6 +111,8 @@ void route_trouble(struct route *r, const struct kv_err *err);
 /* Gives up everything under way and begins with LOAD again; with `why` that is
  * a reconcile. */
 void route_restart(struct route *r, const char *why);
+/* As route_restart, after a backoff, because of an error. */
+void route_restart_later(struct route *r, const struct kv_err *err);
 /* The route is held: everything is given up, judged anew later. */
 void route_hold(struct route *r, const char *reason);
 /* A one-shot is over. */

@@ -166,8 +166,13 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 
 	if (mapping_to_source(r->env.mapping, in->key, &b->arena, &source_key,
 			      NULL) != KV_OK ||
-	    !filter_pass(r->p.conf, source_key)) {
+	    !filter_pass(r->p.conf, source_key) ||
+	    store_check(r->env.target, in->key, 0, NULL) != KV_OK) {
 		return true; /* not of this route any more */
+	}
+	if (!in->is_delete &&
+	    !env_ghost_add(&r->env, in->key, r->recover.dead_at_ms)) {
+		return false;
 	}
 	it = batch_item(b, in->key, &found);
 	if (it == NULL || !batch_add_intent(b, it, in)) {
@@ -225,16 +230,16 @@ static void stage_recover(struct route *r)
 	}
 	LOG_INFO("settling writes of the last run",
 		 LOG_S("route", r->p.conf->name), LOG_U("keys", r->load.n));
+	apply_set_dead_at(
+	    &r->recover,
+	    sched_now(r->env.sched) +
+		store_capabilities(r->env.target)->write_timeout_ms);
 	b = recover_batch(r);
 	if (b == NULL) {
 		(void)kv_fail(&err, KV_NO_MEMORY, "no memory for intents");
 		route_trouble(r, &err);
 		return;
 	}
-	apply_set_dead_at(
-	    &r->recover,
-	    sched_now(r->env.sched) +
-		store_capabilities(r->env.target)->write_timeout_ms);
 	apply_start(&r->recover, b);
 }
 
@@ -576,6 +581,27 @@ static void stage_follow(struct route *r)
 	open_watch(r, FOLLOW_LIVE, r->env.cp.index);
 }
 
+static void open_again(struct route *r)
+{
+	bool live = r->stage == STAGE_FOLLOW;
+	uint64_t after = r->stage == STAGE_WATCH ? 0 : r->follow.position;
+	bool paused = r->follow.paused;
+
+	open_watch(r, live ? FOLLOW_LIVE : FOLLOW_DRAIN, after);
+	if (paused && !live) {
+		follow_pause(&r->follow);
+	}
+}
+
+static void reopen_watch(struct route *r)
+{
+	if (!store_capabilities(r->env.source)->told_deletes &&
+	    r->stage == STAGE_FOLLOW && !follow_is_idle(&r->follow)) {
+		return; /* once the ledger has what is on its way */
+	}
+	open_again(r);
+}
+
 static void on_moved(struct follow *f)
 {
 	struct route *r = f->ctx;
@@ -587,6 +613,9 @@ static void on_moved(struct follow *f)
 		maybe_drain(r);
 	} else if (r->stage == STAGE_FOLLOW) {
 		route_progress(r);
+		if (r->watch_lost && !r->trouble) {
+			reopen_watch(r);
+		}
 	}
 }
 
@@ -598,6 +627,15 @@ static void on_lost(struct follow *f, const struct kv_err *err)
 		LOG_WARN("history lost", LOG_S("route", r->p.conf->name),
 			 LOG_S("reason", err->text));
 		route_restart(r, "the source's history since then is gone");
+		return;
+	}
+	if (!store_capabilities(r->env.source)->told_deletes &&
+	    r->stage != STAGE_WATCH && r->stage != STAGE_FOLLOW) {
+		/* The next re-list compares with the ledger, which does not
+		 * have yet what this pass has read: a delete in between would
+		 * never be seen. */
+		r->watch_lost = false;
+		route_restart_later(r, err);
 		return;
 	}
 	r->watch_lost = true;
@@ -646,18 +684,6 @@ static enum route_phase main_phase(const struct route *r)
 	case STAGE_FINISH:
 	default:
 		return ROUTE_RECONCILING;
-	}
-}
-
-static void reopen_watch(struct route *r)
-{
-	bool live = r->stage == STAGE_FOLLOW;
-	uint64_t after = r->stage == STAGE_WATCH ? 0 : r->follow.position;
-	bool paused = r->follow.paused;
-
-	open_watch(r, live ? FOLLOW_LIVE : FOLLOW_DRAIN, after);
-	if (paused && !live) {
-		follow_pause(&r->follow);
 	}
 }
 

@@ -390,12 +390,15 @@ static void on_merge_closed(void *ctx)
 	struct seed *s = ctx;
 
 	s->merge = NULL;
+	s->merge_closing = false;
 	seed_step(s);
 }
 
 static void close_merge(struct seed *s)
 {
 	if (s->merge != NULL && !s->merge_closing) {
+		s->source_end = merge_source_end(s->merge);
+		s->source_count = merge_source_count(s->merge);
 		s->merge_closing = true;
 		merge_close(s->merge, on_merge_closed, s);
 	}
@@ -434,8 +437,11 @@ static void maybe_finish(struct seed *s)
 	    !list_empty(&s->sealed) || !window_idle(s)) {
 		return;
 	}
-	s->running = false;
-	s->end(s);
+	close_merge(s);
+	if (s->merge == NULL) {
+		s->running = false;
+		s->end(s);
+	}
 }
 
 static void seed_step(struct seed *s)
@@ -537,18 +543,6 @@ static void on_put(struct dirty_put *put)
 	seed_step(s);
 }
 
-/* The merge of a pass that is over; it frees itself. */
-static void let_merge_go(struct seed *s)
-{
-	if (s->merge != NULL) {
-		merge_close(s->merge, NULL, NULL);
-		s->merge = NULL;
-	}
-}
-
-/* ---- the interface
- * --------------------------------------------------------------------------------*/
-
 void seed_init(struct seed *s, struct route_env *env, uint32_t window,
 	       void *ctx)
 {
@@ -567,7 +561,7 @@ void seed_init(struct seed *s, struct route_env *env, uint32_t window,
 void seed_clear(struct seed *s)
 {
 	PRE(!s->running);
-	let_merge_go(s);
+	PRE(s->merge == NULL);
 	drop_batches(s);
 	sched_unpost(&s->task);
 	dirty_put_clear(&s->put);
@@ -594,8 +588,7 @@ int seed_start(struct seed *s, bool dry)
 				 .end = on_merge_end,
 				 .ctx = s};
 
-	PRE(!s->running);
-	let_merge_go(s);
+	PRE(!s->running && s->merge == NULL);
 	drop_batches(s);
 	dirty_put_clear(&s->put);
 	s->merge = merge_open(&p);
@@ -656,10 +649,10 @@ void seed_abort(struct seed *s)
 
 uint64_t seed_source_end(const struct seed *s)
 {
-	return merge_source_end(s->merge);
+	return s->source_end;
 }
 
 uint64_t seed_source_count(const struct seed *s)
 {
-	return merge_source_count(s->merge);
+	return s->source_count;
 }

@@ -43,6 +43,8 @@ struct seed {
 	bool held;
 	char held_reason[KV_ERR_TEXT_MAX];
 	struct sched_task task;
+	uint64_t source_end;
+	uint64_t source_count;
 	uint64_t scanned;
 	uint64_t deletes; /* inferred ones found */
 	uint64_t differences;

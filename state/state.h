@@ -107,8 +107,9 @@ enum state_row_kind {
 	STATE_ROW_OWNED = 1,   /* we wrote or adopted it */
 	STATE_ROW_GONE = 2,    /* tombstone: seen deleted at source_index */
 	STATE_ROW_YIELDED = 3, /* the target won; left alone until equal */
-	STATE_ROW_STALE = 4 /* owned, but the source's newer value cannot be
-			       carried: the target holds an older one */
+	STATE_ROW_STALE = 4 /* owned, but what the source did since is not
+			       carried (too large, or a delete under --delete
+			       never): the target holds an older value */
 };
 
 struct state_row {
