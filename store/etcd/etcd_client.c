@@ -291,6 +291,7 @@ static void deadline_cb(struct sched_timer *t)
 	}
 	call->sent = call->grpc.sent;
 	grpc_cancel(&call->grpc);
+	etcd_client_drop_token(c, call->token_gen);
 	(void)kv_fail(&call->err,
 		      call->sent && call->mutates ? KV_UNKNOWN_OUTCOME
 						  : KV_TIMED_OUT,
@@ -466,6 +467,10 @@ static void kv_down_cb(void *ctx, const struct kv_err *why)
 	grpc_close(c->kv);
 	c->kv = NULL;
 	c->kv_up = c->kv_retiring = false;
+	/* A simple token carries an index of the log it was made in. A server
+	 * that came back with a shorter log does not refuse it: it waits for
+	 * that index, and so would every call. */
+	etcd_client_drop_token(c, c->token_gen);
 	spend_attempt(c, why);
 	pump(c);
 }

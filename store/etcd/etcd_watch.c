@@ -448,6 +448,7 @@ static void opening_cb(struct sched_timer *t)
 		.host,
 	    ew->e->client.endpoints[ew->endpoint % ew->e->client.n_endpoints]
 		.port);
+	etcd_client_drop_token(&ew->e->client, ew->token_gen);
 	try_elsewhere(ew, &err);
 }
 
