@@ -302,6 +302,7 @@ static void count_written(struct apply *a, struct batch_item *it)
 	it->wrote = true;
 	if (it->is_delete) {
 		env->cp.counters.deletes++;
+		env->cp.fuse_deletes += it->inferred ? 1 : 0;
 	} else {
 		env->cp.counters.puts++;
 	}
@@ -325,6 +326,12 @@ static void op_done(struct apply *a, struct batch_item *it,
 	static const struct store_version none;
 
 	count_written(a, it);
+	if (it->is_delete && it->unsettled && has_put_intent(it)) {
+		/* An earlier put of ours may land in the emptied place. The
+		 * ledger's row stays until that has been looked at. */
+		it->step = ITEM_WAIT;
+		return;
+	}
 	if (!it->is_delete) {
 		apply_item_row(it, STATE_ROW_OWNED, it->source_index,
 			       op->version, &it->hash);
@@ -332,12 +339,7 @@ static void op_done(struct apply *a, struct batch_item *it,
 		return;
 	}
 	apply_item_row(it, STATE_ROW_GONE, it->source_index, none, NULL);
-	if (it->unsettled && has_put_intent(it)) {
-		/* An earlier put of ours may land in the emptied place. */
-		it->step = ITEM_WAIT;
-	} else {
-		apply_item_done(it);
-	}
+	apply_item_done(it);
 }
 
 static void op_refused(struct apply *a, struct batch_item *it, int status)

@@ -67,7 +67,6 @@ static void done_or_wait(struct batch_item *it,
 {
 	if (it->unsettled && !has_landed(it, target)) {
 		it->step = ITEM_WAIT;
-		it->has_row = false;
 		return;
 	}
 	apply_item_done(it);
@@ -98,7 +97,7 @@ static void keep_until_told(struct batch_item *it,
 			    const struct reconcile_out *out,
 			    const struct reconcile_side *target)
 {
-	if (!out->conflict) {
+	if (!out->conflict && index_of_ours(it, target) > 0) {
 		apply_item_row(it, STATE_ROW_OWNED, index_of_ours(it, target),
 			       target->version, &target->hash);
 	}
@@ -211,20 +210,30 @@ static bool decide(struct apply *a, struct batch_item *it,
 				  .conflict = env->conf->conflict,
 				  .delete_policy = env->conf->delete_policy,
 				  .drift = env->conf->drift};
+	struct state_row row = it->row;
 	struct env_key mapped;
 
 	in.source = side_of(source, a->read[SOURCE].page);
 	in.target = side_of(target, a->read[TARGET].page);
 	it->refused = NULL;
 	if (source != NULL) {
-		if (env_map(env->mapping, env->target, source->key, source->value.n, &a->batch->arena,
+		if (env_map(env->mapping, env->target, source->key,
+			    source->value.n, &a->batch->arena,
 			    &mapped) != KV_OK) {
 			return false;
 		}
 		it->refused = mapped.refused;
 		in.uncarried = mapped.refused != NULL;
 	}
-	return effect(a, it, &in, source);
+	in.row = &row;
+	if (!effect(a, it, &in, source)) {
+		return false;
+	}
+	if (it->step != ITEM_DONE) {
+		it->row = row; /* what the next decision goes by */
+		it->has_row = false;
+	}
+	return true;
 }
 
 /* Decides every key that was read; false: no memory. */

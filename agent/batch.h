@@ -27,6 +27,7 @@ struct batch_item {
 	/* The delete was told by an event or passed the fuse: it may be
 	 * carried out. */
 	bool may_delete;
+	bool inferred;	     /* the delete: it counts for the fuse's hour */
 	const char *refused; /* cannot be carried: why */
 	uint64_t source_index;
 	struct kv_hash hash; /* of value */

@@ -114,6 +114,7 @@ static bool fill_item(struct dirty *d, struct batch *b,
 	PRE(!found);
 	it->source_key = slice_dup(&b->arena, row->source_key);
 	it->may_delete = row->is_delete;
+	it->inferred = row->inferred;
 	if (it->source_key.p == NULL ||
 	    !batch_set(b, it, row->value, row->is_delete, row->index)) {
 		return false;

@@ -71,6 +71,7 @@ static bool fill_item(struct follow *f, const struct store_change *c,
 	it->step = is_delete && mapped->refused != NULL ? ITEM_DONE : ITEM_LOOK;
 	it->refused = is_delete ? NULL : mapped->refused;
 	it->may_delete = is_delete;
+	it->inferred = c->inferred;
 	return batch_set(f->open, it, c->value, is_delete, c->index);
 }
 
@@ -105,15 +106,18 @@ static bool unit_fits(const struct follow *f, const struct store_batch *b,
 	size_t bytes = 0;
 	size_t n = 0;
 
-	for (size_t i = pos; i < b->n; i++) {
+	bool whole = false;
+
+	if (f->open == NULL || f->open->n == 0) {
+		return true;
+	}
+	for (size_t i = pos; i < b->n && !whole; i++) {
 		bytes += b->changes[i].key.n + b->changes[i].value.n;
 		n++;
-		if (b->changes[i].tx_end) {
-			break;
-		}
+		whole = b->changes[i].tx_end;
 	}
-	return f->open == NULL || f->open->n == 0 ||
-	       batch_fits(f->open, f->env, n, bytes);
+	/* One that goes on in the next pull begins a batch of its own. */
+	return (whole || !b->partial) && batch_fits(f->open, f->env, n, bytes);
 }
 
 /* Takes the pulled changes from pulled_pos on; false: no memory, go on there
@@ -222,8 +226,15 @@ static bool allow_inferred(struct follow *f, const struct store_batch *b)
 		f->held(f, reason);
 		return false;
 	}
-	cp->fuse_deletes += b->inferred_deletes;
 	return true;
+}
+
+/* What comes in while the dirty table is being emptied waits for the batches:
+ * nobody would look into the table again. */
+static bool is_late(const struct follow *f)
+{
+	return f->mode == FOLLOW_DRAIN && f->paused && f->pulled != NULL &&
+	       f->pulled_pos == 0 && f->put.n == 0 && !f->put.busy;
 }
 
 /* Brings what was pulled to where it belongs. */
@@ -231,7 +242,8 @@ static void take(struct follow *f)
 {
 	bool ok;
 
-	if (f->pulled == NULL || f->put.busy || f->put_down || f->take_down) {
+	if (f->pulled == NULL || f->put.busy || f->put_down || f->take_down ||
+	    is_late(f)) {
 		return;
 	}
 	if (f->mode == FOLLOW_DRAIN) {
@@ -528,6 +540,10 @@ int follow_open(struct follow *f, enum follow_mode mode, uint64_t after,
 	if (f->watch == NULL) {
 		return KV_NO_MEMORY;
 	}
+	if (is_late(f)) {
+		store_batch_free(f->pulled); /* it is told again */
+		f->pulled = NULL;
+	}
 	f->mode = mode;
 	f->paused = false;
 	f->position = after;
@@ -537,6 +553,11 @@ int follow_open(struct follow *f, enum follow_mode mode, uint64_t after,
 	f->moved_to = after;
 	sched_post(f->env->sched, &f->task);
 	return KV_OK;
+}
+
+void follow_lose(struct follow *f)
+{
+	close_watch(f);
 }
 
 bool follow_is_open(const struct follow *f)
@@ -566,8 +587,9 @@ void follow_live(struct follow *f)
 
 bool follow_is_idle(const struct follow *f)
 {
-	return lanes_idle(f) && list_empty(&f->sealed) && f->pulled == NULL &&
-	       !f->put.busy && (f->open == NULL || f->open->n == 0);
+	return lanes_idle(f) && list_empty(&f->sealed) &&
+	       (f->pulled == NULL || is_late(f)) && !f->put.busy &&
+	       (f->open == NULL || f->open->n == 0);
 }
 
 void follow_retry(struct follow *f)

@@ -62,6 +62,8 @@ void follow_clear(struct follow *f);
 int follow_open(struct follow *f, enum follow_mode mode, uint64_t after,
 		struct store_known *known) KV_MUSTCHECK;
 bool follow_is_open(const struct follow *f);
+/* Closes the watch only; `lost` is not called. */
+void follow_lose(struct follow *f);
 
 /* Answer soon when everything up to `index` was pulled. */
 void follow_want(struct follow *f, uint64_t index);

@@ -60,7 +60,6 @@ static bool identity_differs(const char *saved, const struct store_origin *o)
 static void judge_source_keys(struct probe *p, bool *newest)
 {
 	const struct store_page *page = p->scan[SOURCE].page;
-	uint64_t told = p->env->cp.complete ? p->env->cp.index : 0;
 
 	p->matches = 0;
 	*newest = false;
@@ -75,7 +74,7 @@ static void judge_source_keys(struct probe *p, bool *newest)
 			p->matches++;
 			*newest = *newest || i == 0;
 		} else if (pair->index < row->source_index ||
-			   pair->index <= told) {
+			   pair->index <= p->told) {
 			/* A change that was never told, or was undone. */
 			p->new_source = true;
 		}
@@ -86,20 +85,16 @@ static void judge_target(struct probe *p)
 {
 	const struct store_page *page = p->scan[TARGET].page;
 	struct state_checkpoint *cp = &p->env->cp;
-	size_t matches = 0;
 	size_t absent = 0;
 
 	p->new_target = identity_differs(cp->target_identity, &p->target) ||
-			p->target.index < cp->target_index;
+			p->target.index < p->target_index;
 	for (size_t i = 0; i < p->n; i++) {
 		const struct state_row *row = &p->rows[i];
 		const struct store_pair *pair = find_pair(page, row->key);
 
 		if (pair == NULL) {
 			absent++;
-		} else if (pair->version.a == row->version_a &&
-			   pair->version.b == row->version_b) {
-			matches++;
 		} else if (pair->version.b == row->version_b &&
 			   pair->version.a < row->version_a) {
 			p->new_target = true;
@@ -108,7 +103,7 @@ static void judge_target(struct probe *p)
 	if (p->n >= PROBE_ENOUGH && absent == p->n) {
 		p->new_target = true;
 	}
-	if (p->n > 0 && matches == 0) {
+	if (p->n > 0 && absent == p->n) {
 		p->doubt = true;
 	}
 }
@@ -160,7 +155,7 @@ static void judge(struct probe *p)
 	bool newest;
 
 	p->new_source = identity_differs(cp->source_identity, &p->source) ||
-			p->source.index < cp->source_index;
+			p->source.index < p->source_index;
 	judge_source_keys(p, &newest);
 	judge_target(p);
 	p->env->source_epoch = p->source.epoch;
@@ -316,6 +311,9 @@ void probe_start(struct probe *p)
 	p->new_target = false;
 	p->doubt = false;
 	p->source_failed = false;
+	p->told = p->env->cp.complete ? p->env->saved : 0;
+	p->source_index = p->env->cp.source_index;
+	p->target_index = p->env->cp.target_index;
 	p->n = 0;
 	kv_err_clear(&p->err);
 	arena_reset(&p->arena);

@@ -31,6 +31,11 @@ struct probe {
 	size_t matches; /* sampled keys that the source has unchanged */
 	bool running;
 	bool canceled;
+	/* As they were before anything was asked: what goes on meanwhile must
+	 * not make an answer look old. */
+	uint64_t told;
+	uint64_t source_index;
+	uint64_t target_index;
 	/* Results. */
 	struct kv_err err;  /* a store or the state could not be asked */
 	bool source_failed; /* err is the source's */

@@ -160,7 +160,7 @@ static struct reconcile_out decide_yielded(const struct reconcile_in *in)
 /* A key of ours that somebody changed or deleted at the target. */
 static struct reconcile_out decide_drift(const struct reconcile_in *in)
 {
-	if (in->new_target) {
+	if (in->new_target && !in->target.present) {
 		return write_verdict(in, RECONCILE_PUT);
 	}
 	if (in->drift == CONF_DRIFT_KEEP && source_unmoved(in)) {
@@ -204,7 +204,7 @@ static struct reconcile_out decide_extra(const struct reconcile_in *in)
 		if (in->delete_policy == CONF_DELETE_NEVER) {
 			return verdict(RECONCILE_KEEP, STATE_ROW_STALE);
 		}
-		if (ours || in->new_target) {
+		if (ours) {
 			return write_verdict(in, RECONCILE_DELETE);
 		}
 		return by_policy(in, RECONCILE_DELETE);

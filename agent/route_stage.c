@@ -142,7 +142,8 @@ void route_stage_probed(struct route *r)
 {
 	if (r->stage == STAGE_PROBE) {
 		probed_first(r);
-	} else if (r->probe.new_source || r->probe.new_target) {
+	} else if (r->probe.new_source || r->probe.new_target ||
+		   r->probe.doubt) {
 		r->env.new_source = r->env.new_source || r->probe.new_source;
 		r->env.new_target = r->env.new_target || r->probe.new_target;
 		route_restart(r, "a store was replaced or went back");
@@ -372,6 +373,15 @@ static void on_ready(struct follow *f, const struct store_origin *origin)
 
 	if (!same_source(r, origin)) {
 		route_restart(r, "the source is another one");
+	} else if (origin->epoch != r->env.source_epoch) {
+		/* Connected anew since the probe: ask again who it is. */
+		struct kv_err err = {0};
+
+		(void)kv_fail(&err, KV_NOT_REACHABLE,
+			      "the source was connected anew");
+		follow_lose(f);
+		r->watch_lost = true;
+		route_trouble(r, &err);
 	} else if (r->stage == STAGE_WATCH) {
 		start_seed(r);
 	} else if (r->stage == STAGE_FOLLOW && !r->trouble) {
@@ -400,7 +410,6 @@ static bool fuse_holds(struct route *r, char *reason, size_t cap)
 	if (!fuse_allows(&in, reason, cap)) {
 		return true;
 	}
-	cp->fuse_deletes += r->seed.deletes;
 	return false;
 }
 

@@ -518,6 +518,7 @@ static const struct row_case table[] = {
      .row_version = 9,
      .new_target = true,
      .verdict = RECONCILE_PUT,
+     .is_conflict = true,
      .kind = O},
     {.what = "new target: an equal version says nothing",
      .source = 'a',
