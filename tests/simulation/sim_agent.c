@@ -181,7 +181,10 @@ static void mark_orphans(struct sim *sim)
 
 			if (key != NULL &&
 			    e->key->revs[e->rev].writer == FAKE_AGENT) {
+				/* Told again from the older position, it may
+				 * go the same way once more. */
 				key->orphan = true;
+				key->pos = 0;
 			}
 		}
 	}
@@ -216,6 +219,9 @@ void agent_crash(struct sim *sim, bool older)
 		fake_settle(&sim->target);
 		mark_orphans(sim);
 		sim->state_lost = true;
+		for (size_t i = 0; i < sim->n_keys; i++) {
+			sim->keys[i].owe_journal = false; /* lost with it */
+		}
 		sim->counts->older_states++;
 		open_state(sim, sim->old_state, sim->old_state_n);
 	} else if (bytes != NULL) {
