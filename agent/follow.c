@@ -547,9 +547,8 @@ int follow_open(struct follow *f, enum follow_mode mode, uint64_t after,
 	f->mode = mode;
 	f->paused = false;
 	f->position = after;
-	/* A transaction that was cut by the loss is told again as a whole. */
-	f->in_unit = false;
-	f->unit_torn = false;
+	/* A transaction that was cut by the loss is told again as a whole: the
+	 * part that is here waits for it. */
 	f->moved_to = after;
 	sched_post(f->env->sched, &f->task);
 	return KV_OK;
@@ -574,6 +573,12 @@ void follow_want(struct follow *f, uint64_t index)
 void follow_pause(struct follow *f)
 {
 	f->paused = true;
+}
+
+void follow_flush(struct follow *f)
+{
+	f->in_unit = false;
+	sched_post(f->env->sched, &f->task);
 }
 
 void follow_live(struct follow *f)

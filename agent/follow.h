@@ -69,6 +69,8 @@ void follow_lose(struct follow *f);
 void follow_want(struct follow *f, uint64_t index);
 /* Stops pulling; what is pulled goes on. */
 void follow_pause(struct follow *f);
+/* The part of a transaction that is here goes out without the rest. */
+void follow_flush(struct follow *f);
 /* From DRAIN to LIVE, when the dirty table is empty; pulls again. */
 void follow_live(struct follow *f);
 /* Nothing is on its way between the pull and the state. */

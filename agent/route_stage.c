@@ -606,7 +606,9 @@ static void reopen_watch(struct route *r)
 {
 	if (!store_capabilities(r->env.source)->told_deletes &&
 	    r->stage == STAGE_FOLLOW && !follow_is_idle(&r->follow)) {
-		return; /* once the ledger has what is on its way */
+		/* Once the ledger has what is on its way. */
+		follow_flush(&r->follow);
+		return;
 	}
 	open_again(r);
 }
