@@ -68,31 +68,39 @@ static int no_memory(const char *path, struct kv_err *err)
 
 /* ---- folder */
 
+/* A folder that may not be made may be there all the same: whether it serves
+ * shows when the lock is taken. */
+static int make_folder(const char *name)
+{
+	int errnum;
+
+	if (mkdir(name, 0700) == 0) {
+		return 0;
+	}
+	errnum = errno;
+	return errnum == EEXIST || access(name, F_OK) == 0 ? 0 : errnum;
+}
+
 int file_folder(const char *path, struct kv_err *err)
 {
 	char *copy = kv_strdup(path);
-	int status = KV_OK;
+	int errnum = 0;
 
 	if (copy == NULL) {
 		return no_memory(path, err);
 	}
-	for (char *p = copy + 1; *copy != '\0' && *p != '\0'; p++) {
-		if (*p != '/') {
-			continue;
+	for (char *p = strchr(copy, '/'); p != NULL && errnum == 0;
+	     p = strchr(p + 1, '/')) {
+		if (p != copy) {
+			*p = '\0';
+			errnum = make_folder(copy);
+			*p = '/';
 		}
-		*p = '\0';
-		/* A folder that may not be made may be there all the same:
-		 * whether it serves shows when the lock is taken. */
-		if (mkdir(copy, 0700) != 0 && errno != EEXIST &&
-		    access(copy, F_OK) != 0) {
-			status = file_fail(path, "cannot make its folder",
-					   errno, err);
-			break;
-		}
-		*p = '/';
 	}
 	kv_free(copy);
-	return status;
+	return errnum == 0
+		   ? KV_OK
+		   : file_fail(path, "cannot make its folder", errnum, err);
 }
 
 /* ---- lock */
@@ -276,14 +284,19 @@ int file_look(const char *path, enum file_kind *kind, struct kv_err *err)
 	return look_header(path, header, (size_t)n, err);
 }
 
-bool file_has_wal(const char *path)
+static bool is_beside(const char *path, const char *suffix)
 {
-	char *name = file_beside(path, "-wal");
+	char *name = file_beside(path, suffix);
 	struct stat sb;
-	bool has = name == NULL || (stat(name, &sb) == 0 && sb.st_size > 0);
+	bool is = name == NULL || stat(name, &sb) == 0;
 
 	kv_free(name);
-	return has;
+	return is;
+}
+
+bool file_is_alone(const char *path)
+{
+	return !is_beside(path, "-wal") && !is_beside(path, "-shm");
 }
 
 /* ---- a new file */

@@ -45,7 +45,9 @@ static int fail_io(struct state *st, int rc, struct kv_err *err)
 	if (rc == SQLITE_IOERR_NOMEM || rc == SQLITE_IOERR_SHMMAP) {
 		errnum = errnum == 0 ? ENOMEM : errnum;
 	}
-	if (errnum == 0 && (rc & 0xff) == SQLITE_CANTOPEN) {
+	/* Some of SQLite's own refusals leave an old errno behind. */
+	if ((rc & 0xff) == SQLITE_CANTOPEN &&
+	    file_status(errnum) == KV_BROKEN) {
 		return fail_denied(st, rc, err);
 	}
 	if (errnum == 0) {

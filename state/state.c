@@ -256,15 +256,13 @@ static char *immutable_uri(const char *path)
 	return uri;
 }
 
-/* Where even a reader's files beside the database cannot be made: without an
- * agent and without a WAL the file alone says everything. */
+/* Where not even a reader's files can be made beside the database. */
 static int open_immutable(struct state *st, struct kv_err *err)
 {
-	char *uri = NULL;
-	bool held = false;
-	int status = state_is_held(st->path, &held, NULL);
+	char *uri;
+	int status;
 
-	if (status != KV_OK || held || file_has_wal(st->path)) {
+	if (!file_is_alone(st->path)) {
 		return kv_fail(err, KV_DENIED,
 			       "state file %s: its log cannot be read without "
 			       "writing beside it; copy it with %s-wal to a "

@@ -47,8 +47,8 @@ int file_look(const char *path, enum file_kind *kind, struct kv_err *err)
     KV_MUSTCHECK;
 /* What a moved-away file left behind must not be played into a new one. */
 int file_sweep(const char *path, struct kv_err *err) KV_MUSTCHECK;
-/* Is there a WAL with something in it? */
-bool file_has_wal(const char *path);
+/* Neither a WAL nor its index: nobody has it open, and it says everything. */
+bool file_is_alone(const char *path);
 /* path + suffix; NULL: no memory. */
 char *file_beside(const char *path, const char *suffix) KV_MUSTCHECK;
 /* Makes the empty file PATH-new, mode 0600; then moves it into place. */
