@@ -19,6 +19,8 @@
 #define KV_WINDOW (8u * 1024 * 1024)
 #define CONNECT_MIN_MS ((uint64_t)250)
 #define CONNECT_MAX_MS ((uint64_t)5000)
+/* A connection that lasted so long was a good one. */
+#define SERVED_MS ((uint64_t)1000)
 
 static void pump(struct etcd_client *c);
 
@@ -451,6 +453,7 @@ static void kv_up_cb(void *ctx)
 	struct etcd_client *c = ctx;
 
 	c->kv_up = true;
+	c->up_at = sched_now(c->sched);
 	c->epoch++;
 	c->auth_off = false;
 	kv_err_clear(&c->endpoints[c->cur].last);
@@ -462,6 +465,7 @@ static void kv_up_cb(void *ctx)
 static void kv_down_cb(void *ctx, const struct kv_err *why)
 {
 	struct etcd_client *c = ctx;
+	bool served = c->kv_up && sched_now(c->sched) - c->up_at >= SERVED_MS;
 
 	LOG_DEBUG("etcd connection lost", LOG_S("reason", why->text));
 	grpc_close(c->kv);
@@ -471,7 +475,13 @@ static void kv_down_cb(void *ctx, const struct kv_err *why)
 	 * that came back with a shorter log does not refuse it: it waits for
 	 * that index, and so would every call. */
 	etcd_client_drop_token(c, c->token_gen);
-	spend_attempt(c, why);
+	if (served) {
+		/* Its end is no sign that nobody is there. */
+		etcd_client_note(c, c->cur, why);
+		c->cur = (c->cur + 1) % c->n_endpoints;
+	} else {
+		spend_attempt(c, why);
+	}
 	pump(c);
 }
 
@@ -558,7 +568,8 @@ static void pump(struct etcd_client *c)
 	if (!c->kv_up) {
 		return;
 	}
-	if (c->kv_retiring) {
+	if (c->kv_retiring || grpc_is_leaving(c->kv)) {
+		c->kv_retiring = true;
 		maybe_leave(c);
 		return;
 	}

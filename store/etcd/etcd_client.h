@@ -42,6 +42,7 @@ struct etcd_client {
 	struct grpc *kv;
 	bool kv_up;
 	bool kv_retiring; /* no new calls on it */
+	uint64_t up_at;	  /* since when kv is up */
 	uint64_t epoch;
 	char *token;
 	uint64_t token_gen;

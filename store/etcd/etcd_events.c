@@ -83,7 +83,7 @@ static bool is_sound(const Etcdserverpb__WatchResponse *m)
 }
 
 int etcd_events_add(struct etcd_events *e, Etcdserverpb__WatchResponse *r,
-		    struct arena *arena, size_t size, struct kv_err *err)
+		    struct arena *arena, struct kv_err *err)
 {
 	struct message *m;
 
@@ -102,7 +102,7 @@ int etcd_events_add(struct etcd_events *e, Etcdserverpb__WatchResponse *r,
 	memset(arena, 0, sizeof *arena);
 	m->events = r->events;
 	m->n = r->n_events;
-	m->size = size + r->n_events * sizeof(Etcdserverpb__Event);
+	m->size = m->arena.total;
 	e->bytes += m->size;
 	e->open = r->fragment ? revision_of(r->events[r->n_events - 1]) : 0;
 	return KV_OK;
@@ -238,7 +238,7 @@ static int take_event(struct taker *t, const struct message *m,
 		c->value = value;
 		c->version.a = c->index;
 	}
-	t->bytes += kv->key.len + kv->value.len;
+	t->bytes += sizeof *c + kv->key.len + kv->value.len;
 	return KV_OK;
 }
 

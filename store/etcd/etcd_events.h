@@ -29,11 +29,10 @@ void etcd_events_init(struct etcd_events *e, const struct etcd_keys *keys,
 void etcd_events_free(struct etcd_events *e);
 
 /* Takes over the events of m and the arena that they lie in (which is empty
- * afterwards, also on failure). `size`: of the encoded message. KV_NO_MEMORY;
- * KV_BROKEN: events without keys or out of order. */
+ * afterwards, also on failure). KV_NO_MEMORY; KV_BROKEN: events without keys or
+ * out of order. */
 int etcd_events_add(struct etcd_events *e, Etcdserverpb__WatchResponse *m,
-		    struct arena *arena, size_t size,
-		    struct kv_err *err) KV_MUSTCHECK;
+		    struct arena *arena, struct kv_err *err) KV_MUSTCHECK;
 
 /* Everything up to `revision` has been added. KV_NO_MEMORY. */
 int etcd_events_mark(struct etcd_events *e, uint64_t revision) KV_MUSTCHECK;

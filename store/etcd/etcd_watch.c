@@ -252,7 +252,7 @@ static void on_created(struct etcd_watch *ew,
 }
 
 static void on_response(struct etcd_watch *ew, Etcdserverpb__WatchResponse *m,
-			struct arena *arena, size_t size)
+			struct arena *arena)
 {
 	struct kv_err err;
 	int rv = KV_OK;
@@ -270,7 +270,7 @@ static void on_response(struct etcd_watch *ew, Etcdserverpb__WatchResponse *m,
 		return;
 	}
 	if (m->n_events > 0) {
-		rv = etcd_events_add(&ew->events, m, arena, size, &err);
+		rv = etcd_events_add(&ew->events, m, arena, &err);
 	} else if (m->header != NULL && m->header->revision > 0 &&
 		   etcd_events_mark(&ew->events,
 				    (uint64_t)m->header->revision) != KV_OK) {
@@ -301,7 +301,7 @@ static void message_cb(struct grpc_call *call, uint8_t *p, size_t n)
 			&m, &err) != KV_OK) {
 		etcd_watch_fail(ew, &err);
 	} else {
-		on_response(ew, m, &arena, n);
+		on_response(ew, m, &arena);
 	}
 	arena_free(&arena);
 	kv_free(p);

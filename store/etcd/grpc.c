@@ -806,6 +806,11 @@ bool grpc_is_usable(const struct grpc *g)
 	       g->trouble.status == KV_OK;
 }
 
+bool grpc_is_leaving(const struct grpc *g)
+{
+	return g->goaway && !g->down && g->trouble.status == KV_OK;
+}
+
 uint64_t grpc_last_heard(const struct grpc *g)
 {
 	return g->heard;

@@ -88,6 +88,9 @@ int grpc_open(const struct grpc_params *p, struct grpc **out,
 /* Can calls be started: up, and the server did not say goodbye. */
 bool grpc_is_usable(const struct grpc *g);
 
+/* The server said goodbye, and only answers what was asked before. */
+bool grpc_is_leaving(const struct grpc *g);
+
 /* When the server was last heard of (sched_now). */
 uint64_t grpc_last_heard(const struct grpc *g);
 
