@@ -146,11 +146,12 @@ struct sim {
 	size_t template_n;
 
 	/* checks */
-	bool quiet;	     /* faults have ended */
-	bool era_dirty;	     /* a new era began, and the target has not been
-				equal to the source since */
-	bool in_sync;	     /* target equalled source, and since then nothing
-				but the stream moved it */
+	bool quiet;	  /* faults have ended */
+	bool era_dirty;	  /* a new era began, and the target has not been
+			     equal to the source since */
+	bool in_sync;	  /* target equalled source, and since then nothing
+			     but the stream moved it */
+	uint64_t calm_ms; /* no write of the agent's is in doubt after that */
 	uint64_t sync_index; /* the source's, at that moment */
 	bool source_gone;    /* a new era began, and nothing was written yet */
 	bool state_lost;     /* an older state came back */

@@ -318,16 +318,24 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 	       (w == &sim->target && absent == found && found >= PROBES / 2);
 }
 
-/* Keys that a restore of the target brings back are nobody's. */
+/* What a restore of the target brings back is nobody's: neither the value that
+ * the ledger knows nor surely an older one of ours. */
 static void mark_resurrected(struct sim *sim)
 {
 	for (size_t i = 0; i < sim->n_keys; i++) {
 		struct sim_key *k = &sim->keys[i];
 		const struct fake_key *fk = fake_find(&sim->target, k->target);
+		const struct fake_rev *was, *now;
 
-		if (fk != NULL && fk->n > 1 && fake_now(fk)->present &&
-		    !fk->revs[fk->n - 2].present) {
+		if (fk == NULL || fk->n < 2 || !fake_now(fk)->present) {
+			continue;
+		}
+		now = fake_now(fk);
+		was = &fk->revs[fk->n - 2];
+		if (!was->present) {
 			k->resurrected = true;
+		}
+		if (!was->present || !slice_eq(was->value, now->value)) {
 			k->touched = true;
 		}
 	}

@@ -15,6 +15,8 @@
 void check_disturb(struct sim *sim)
 {
 	sim->in_sync = false;
+	sim->calm_ms =
+	    sim->sched.now_ms + sim->target.kind.caps.write_timeout_ms + 1000;
 }
 
 static const struct fake_key *at_source(const struct sim *sim,
@@ -122,15 +124,10 @@ static void check_foreign(struct sim *sim, struct sim_key *k,
 	k->overwritten++;
 	if (is_delete) {
 		if (sim->conf.delete_policy != CONF_DELETE_ALL &&
-		    !((wins || sim->target.era > 0) && ever_ours(sim, k))) {
+		    !(wins && ever_ours(sim, k))) {
 			sim_fail(sim, "G3: foreign %.*s = %.*s was deleted",
 				 KEY(k), VALUE(was->value));
 		}
-		return;
-	}
-	/* In a target with another history, values of ours and of others can
-	 * no longer be told apart by versions. */
-	if (sim->target.era > 0) {
 		return;
 	}
 	if (!wins) {
@@ -495,10 +492,11 @@ static void look_for_sync(struct sim *sim)
 	char why[256];
 
 	if (sim->agent.status.phase != ROUTE_FOLLOWING) {
-		check_disturb(sim);
+		sim->in_sync = false;
 		return;
 	}
-	if (sim->in_sync || sim->sched.steps % 8 != 0 ||
+	if (sim->in_sync || sim->sched.now_ms < sim->calm_ms ||
+	    sim->sched.steps % 8 != 0 ||
 	    sim->agent.status.seen < sim->source.index ||
 	    !list_empty(&sim->target.late_writes) ||
 	    !check_mirror(sim, false, why, sizeof why)) {
@@ -528,7 +526,7 @@ void check_step(struct sim *sim)
 		check_disturb(sim);
 	}
 	if (sim->agent.life == AGENT_DOWN || sim->agent.route == NULL) {
-		check_disturb(sim);
+		sim->in_sync = false;
 		return;
 	}
 	agent_look(sim);

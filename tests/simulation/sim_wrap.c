@@ -107,6 +107,12 @@ int __wrap_state_commit(struct state *st, const struct state_commit *c,
 			  (unsigned long long)r->source_index,
 			  (unsigned long long)r->version_a);
 	}
+	for (size_t i = 0; i < c->n_conflicts; i++) {
+		sim_trace(current, "state:   conflict %.*s, %s",
+			  (int)c->conflicts[i].key.n,
+			  (const char *)c->conflicts[i].key.p,
+			  c->conflicts[i].decision);
+	}
 	for (size_t i = 0; i < c->n_close_intents; i++) {
 		sim_trace(current, "state:   intent %lld closed",
 			  (long long)c->close_intents[i]);
