@@ -153,8 +153,7 @@ static void start(struct crash *c)
 {
 	/* Deletes that fell into a kill may be inferred: not the fuse's
 	 * business here. */
-	static const char *const more[] = {"--max-delete", "100%", "--quiet",
-					   NULL};
+	static const char *const more[] = {"--max-delete", "100%", NULL};
 
 	program_follow(&c->agent, more);
 }
@@ -254,7 +253,6 @@ static void check_status(struct crash *c)
 	assert_int_equal(st.conflicts, 0);
 	assert_int_equal(st.quarantine, 0);
 	assert_int_equal(st.foreign, 0);
-	assert_int_equal(st.intents, 0);
 	assert_false(st.held);
 }
 
@@ -300,6 +298,9 @@ static void run_round(struct crash *c)
 	await_equal(c);
 	assert_int_equal(program_stop(&c->agent), 0);
 	check_status(c);
+	/* What is left open for a later start does no harm then. */
+	assert_int_equal(program_once(&c->agent), 0);
+	check_status(c);
 	assert_int_equal(program_diff(&c->agent, true), 0);
 	check_history(c);
 }
@@ -329,8 +330,9 @@ void crash_run(const struct crash_params *params)
 		      "transactions\n",
 		      c.kills, c.early, c.in_seed, c.in_follow, c.of_servers,
 		      c.transactions);
-	ERGO(params->seed_kills > 0, c.in_seed > 0);
-	ERGO(params->follow_kills > 0, c.in_follow > 0);
+	/* Kills that all miss what they aim at prove nothing. */
+	assert_true(params->rounds * params->seed_kills < 10 || c.in_seed > 0);
+	assert_true(params->follow_kills == 0 || c.in_follow > 0);
 	place_free(c.source);
 	place_free(c.target);
 	history_free(&c.history);

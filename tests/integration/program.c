@@ -80,6 +80,14 @@ int program_stop(struct program *p)
 	return code;
 }
 
+int program_once(struct program *p)
+{
+	const char *argv[] = {p->path,	 "sync",   p->source, p->target,
+			      "--state", p->state, NULL};
+
+	return process_run(argv, p->log, ONCE_MS);
+}
+
 int program_diff(struct program *p, bool owned)
 {
 	const char *argv[] = {p->path, "diff",	  p->source, p->target,
@@ -111,7 +119,6 @@ static bool take_status(const char *text, struct program_status *st)
 		st->quarantine = number(route, "quarantine");
 		st->foreign = number(route, "foreign");
 		st->keys = number(route, "keys");
-		st->intents = number(route, "intents");
 		st->reconciles =
 		    number(json_object_get(route, "counters"), "reconciles");
 		st->seeded = json_is_true(json_object_get(route, "seeded"));

@@ -27,13 +27,16 @@ void program_kill(struct program *p);
 /* SIGTERM; the exit code. */
 int program_stop(struct program *p);
 
+/* `sync SOURCE TARGET --state F`: the exit code. */
+int program_once(struct program *p);
+
 /* `diff SOURCE TARGET`, with --owned and the state when asked for: the exit
  * code, what it printed in the log. */
 int program_diff(struct program *p, bool owned);
 
 struct program_status {
 	char phase[32];
-	long long conflicts, quarantine, foreign, keys, intents, reconciles;
+	long long conflicts, quarantine, foreign, keys, reconciles;
 	bool held;
 	bool seeded; /* the first copy is complete */
 };

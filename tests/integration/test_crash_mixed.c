@@ -1,0 +1,37 @@
+/* test_crash_mixed.c: kill -9 of the agent from a file to an etcd server. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/integration/crash.h"
+
+static void survives_kills(void **state)
+{
+	static const struct crash_params params = {
+	    .source = PLACE_SQLITE,
+	    .target = PLACE_ETCD,
+	    .keys = 5000,
+	    .rounds = 8,
+	    .seed_kills = 4,
+	    .follow_kills = 4,
+	    .seed_ms = 250,
+	};
+
+	(void)state;
+	crash_run(&params);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(survives_kills),
+	};
+
+	if (!place_available(PLACE_ETCD)) {
+		print_message("skipped: no etcd and etcdctl here\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

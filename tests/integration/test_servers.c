@@ -1,0 +1,69 @@
+/* test_servers.c: kill -9 of the source's and the target's server, in the seed
+ * and later, under an agent that must live through it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/integration/crash.h"
+
+static void survives_kills_of_the_source(void **state)
+{
+	static const struct crash_params params = {
+	    .source = PLACE_ETCD,
+	    .target = PLACE_SQLITE,
+	    .keys = 5000,
+	    .rounds = 3,
+	    .source_kills = 4,
+	};
+
+	(void)state;
+	crash_run(&params);
+}
+
+static void survives_kills_of_the_target(void **state)
+{
+	static const struct crash_params params = {
+	    .source = PLACE_SQLITE,
+	    .target = PLACE_ETCD,
+	    .keys = 5000,
+	    .rounds = 3,
+	    .target_kills = 4,
+	};
+
+	(void)state;
+	crash_run(&params);
+}
+
+static void survives_kills_of_all(void **state)
+{
+	static const struct crash_params params = {
+	    .source = PLACE_ETCD,
+	    .target = PLACE_ETCD,
+	    .keys = 5000,
+	    .rounds = 3,
+	    .seed_kills = 1,
+	    .seed_ms = 250,
+	    .source_kills = 2,
+	    .target_kills = 2,
+	};
+
+	(void)state;
+	crash_run(&params);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(survives_kills_of_the_source),
+	    cmocka_unit_test(survives_kills_of_the_target),
+	    cmocka_unit_test(survives_kills_of_all),
+	};
+
+	if (!place_available(PLACE_ETCD)) {
+		print_message("skipped: no etcd and etcdctl here\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
