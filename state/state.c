@@ -35,7 +35,7 @@ static void db_close(struct state *st)
 		st->stmts[i] = NULL;
 	}
 	if (sqlite3_close(st->db) != SQLITE_OK) {
-		PRE(!"a statement outlives its handle");
+		PRE(false); /* a statement outlives its handle */
 	}
 	st->db = NULL;
 }
