@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/backoff.h"
+#include "agent/empty.h"
 #include "agent/loop.h"
 #include "store/store_ops.h"
 
@@ -184,6 +185,11 @@ static int open_stores(struct agent_route *r, struct kv_err *err)
 	}
 	status = store_open(a->p.registry, a->loop.sched, r->conf.target, flags,
 			    &r->target, err);
+	if (status == KV_KEY_NOT_FOUND && a->p.dry_run) {
+		/* A run would make the file. */
+		kv_err_clear(err);
+		status = empty_open(a->loop.sched, &r->target, err);
+	}
 	if (status != KV_OK) {
 		return kv_wrap(err, "target");
 	}

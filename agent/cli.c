@@ -457,6 +457,28 @@ int cli_error(const struct kv_err *err)
 	return cli_exit_code(err->status);
 }
 
+void cli_advise(struct kv_err *err)
+{
+	struct kv_err inner = *err;
+	const char *advice;
+
+	switch (err->status) {
+	case KV_NOT_REACHABLE:
+	case KV_TIMED_OUT:
+		advice = "is the server there, and the URI right?";
+		break;
+	case KV_DENIED:
+		advice = "check user, password and permissions";
+		break;
+	case KV_NO_SPACE:
+		advice = "make room there, then run it again";
+		break;
+	default:
+		return;
+	}
+	(void)kv_fail(err, inner.status, "%s; %s", inner.text, advice);
+}
+
 int cli_complain(int code, const char *fmt, ...)
 {
 	char text[KV_ERR_TEXT_MAX];

@@ -77,6 +77,8 @@ int cli_exit_code(int status);
 /* Tells an error on standard error, as one line; the exit code of its status,
  * or the one given. */
 int cli_error(const struct kv_err *err);
+/* Adds to the error what a person can do about it. */
+void cli_advise(struct kv_err *err);
 int cli_complain(int code, const char *fmt, ...) KV_PRINTF(2, 3);
 
 /* Log level and format as given on the command line and, where there is one, in

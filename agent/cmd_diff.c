@@ -165,7 +165,7 @@ static int open_state(struct job *j)
 	int status = state_open(j->state_path, STATE_READ, &j->state, &j->err);
 
 	if (status != KV_OK) {
-		return kv_wrap(&j->err, "diff: --owned needs the state");
+		return kv_wrap(&j->err, "--owned needs the state");
 	}
 	arena_init(&arena);
 	status = state_summaries(j->state, &arena, &rows, &n, &j->err);
@@ -178,7 +178,7 @@ static int open_state(struct job *j)
 	arena_free(&arena);
 	if (status == KV_OK && !found) {
 		status = kv_fail(&j->err, KV_KEY_NOT_FOUND,
-				 "diff: --owned: %s knows no route '%s' yet; "
+				 "--owned: %s knows no route '%s' yet; "
 				 "has it run?",
 				 j->state_path, j->conf->name);
 	}
@@ -285,7 +285,7 @@ static void changed_cb(struct agent_route *r, void *ctx)
 	agent_stop(rep->agent);
 }
 
-static int repair_report(const struct job *j, const struct repair *rep)
+static int repair_report(const struct repair *rep)
 {
 	const struct route_status *st = &rep->last;
 	struct kv_err err = st->error;
@@ -298,14 +298,15 @@ static int repair_report(const struct job *j, const struct repair *rep)
 	if (st->phase == ROUTE_FAILED || st->exit_status != KV_OK) {
 		err.status = err.status != KV_OK ? err.status : KV_BROKEN;
 		(void)kv_wrap(&err, "diff: repair");
+		cli_advise(&err);
 		return cli_error(&err);
 	}
 	if (st->held != NULL || st->phase == ROUTE_HELD) {
 		return cli_complain(CLI_DIFFERENT, "diff: repair: held: %s",
 				    st->held == NULL ? "?" : st->held);
 	}
-	LOG_INFO("repaired", LOG_S("route", j->conf->name),
-		 LOG_U("written", st->written), LOG_U("index", st->end_index));
+	LOG_INFO("repaired", LOG_U("written", st->written),
+		 LOG_U("index", st->end_index));
 	if (st->quarantine > 0) {
 		return cli_complain(CLI_DIFFERENT,
 				    "diff: repair: %" PRIu64
@@ -333,7 +334,7 @@ static int check_repair(struct job *j)
 	}
 	status = state_open(j->state_path, 0, &state, &j->err);
 	if (status != KV_OK) {
-		return kv_wrap(&j->err, "diff: cannot repair");
+		return kv_wrap(&j->err, "cannot repair");
 	}
 	state_close(state);
 	return KV_OK;
@@ -367,7 +368,7 @@ static int repair(struct job *j)
 	} else {
 		agent_start(r);
 		agent_run(rep.agent);
-		code = repair_report(j, &rep);
+		code = repair_report(&rep);
 	}
 	agent_close(rep.agent);
 	return code;
@@ -380,6 +381,8 @@ static int repair(struct job *j)
 static int run_job(struct job *j)
 {
 	if (check_repair(j) != KV_OK || compare(j) != KV_OK) {
+		(void)kv_wrap(&j->err, "diff");
+		cli_advise(&j->err);
 		return cli_error(&j->err);
 	}
 	if (!j->different || !out_ok(j->out)) {

@@ -87,18 +87,22 @@ static void end_failed(struct call *c, const struct kv_err *err)
 	if (err->status == KV_KEY_NOT_FOUND) {
 		end(c, cli_complain(CLI_DIFFERENT, "%s", told.text));
 	} else {
+		cli_advise(&told);
 		end(c, cli_error(&told));
 	}
 }
 
 static void end_timed_out(struct call *c)
 {
-	end(c, cli_complain(CLI_FAILED,
-			    "store %s: no answer from %s within %" PRIu64
-			    " ms%s%s; is the server there?",
-			    c->row->name, store_uri(c->store)->text,
-			    c->args->timeout_ms,
-			    c->last.text[0] == '\0' ? "" : ": ", c->last.text));
+	struct kv_err err = {0};
+
+	(void)kv_fail(&err, KV_TIMED_OUT,
+		      "store %s: no answer from %s within %" PRIu64 " ms%s%s",
+		      c->row->name, store_uri(c->store)->text,
+		      c->args->timeout_ms, c->last.text[0] == '\0' ? "" : ": ",
+		      c->last.text);
+	cli_advise(&err);
+	end(c, cli_error(&err));
 }
 
 static bool is_passing(int status)

@@ -262,6 +262,7 @@ static int report_failed(const struct sync *s)
 			      kv_status_text(err.status));
 	}
 	(void)kv_wrap(&err, "sync");
+	cli_advise(&err);
 	return cli_error(&err);
 }
 
