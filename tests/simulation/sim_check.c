@@ -173,7 +173,7 @@ static struct sim_key *key_of_event(struct sim *sim, const struct fake_event *e)
 		struct sim_key *k = &sim->keys[i];
 
 		if (slice_eq(k->source, e->key->key)) {
-			return sim_in_scope(sim, k) && !k->refused ? k : NULL;
+			return sim_in_scope(sim, k) ? k : NULL;
 		}
 	}
 	return NULL;
@@ -219,7 +219,7 @@ static void check_tx(struct sim *sim, const struct fake_tx *tx)
 		const struct sim_key *k = key_of_event(sim, e);
 		const struct fake_rev *t;
 
-		if (k == NULL) {
+		if (k == NULL || k->refused) {
 			continue;
 		}
 		t = now_at(&sim->target, k->target);
