@@ -314,16 +314,23 @@ void plan_draw(struct sim *sim)
 		  sim->conf.n_include, sim->conf.n_exclude);
 }
 
-/* Another filter, for a restart: what is outside from now on is let go. */
+/* Another filter, for a restart: what is outside from now on is let go, and is
+ * nobody's when it comes in again. */
 void plan_new_filter(struct sim *sim)
 {
-	bool before;
+	bool before[256];
 
+	PRE(sim->n_keys <= KV_COUNT(before));
 	for (size_t i = 0; i < sim->n_keys; i++) {
-		before = sim_in_scope(sim, &sim->keys[i]);
-		sim->keys[i].released = sim->keys[i].released || before;
+		before[i] = sim_in_scope(sim, &sim->keys[i]);
 	}
 	draw_filter(sim);
+	for (size_t i = 0; i < sim->n_keys; i++) {
+		if (before[i] && !sim_in_scope(sim, &sim->keys[i])) {
+			sim->keys[i].released = true;
+			sim->keys[i].touched = true;
+		}
+	}
 	/* What was saved speaks of the old one until a reconcile is over. */
 	sim->era_dirty = true;
 	sim->counts->filters_changed++;
