@@ -9,6 +9,7 @@
 
 #include "agent/env.h"
 #include "agent/filter.h"
+#include "agent/sorter.h"
 
 #define MERGE_PAGE_BYTES (1024 * 1024)
 #define MERGE_LEDGER_ROWS 2000
@@ -25,6 +26,7 @@ struct side {
 	struct store *store;
 	const uint64_t *epoch;
 	struct store_scan req;
+	struct sorter *sorter; /* where the mapping does not keep the order */
 	bool busy;
 	bool last_fetched; /* the page ahead (or current) is the last one */
 	struct kv_err err;
@@ -109,13 +111,14 @@ static int no_memory(struct kv_err *err)
 static void side_fetch(struct side *s);
 
 /* Is the page one that may be taken? */
-static int side_check(struct side *s)
+static int side_check(struct side *s, const struct kv_err *err,
+		      const struct store_page *page)
 {
-	if (s->req.err.status != KV_OK) {
-		s->err = s->req.err;
-		return s->err.status;
+	if (err->status != KV_OK) {
+		s->err = *err;
+		return err->status;
 	}
-	if (s->epoch != NULL && s->req.page->origin.epoch != *s->epoch) {
+	if (s->epoch != NULL && page->origin.epoch != *s->epoch) {
 		return kv_fail(&s->err, KV_NOT_REACHABLE,
 			       "%s was connected anew",
 			       store_uri(s->store)->text);
@@ -139,28 +142,39 @@ static void side_take(struct side *s, struct store_page *page)
 	}
 }
 
-static void side_cb(struct store_scan *req)
+/* A page, or why there is none, from the store or the sorter. */
+static void side_answer(struct side *s, const struct kv_err *err,
+			struct store_page *page)
 {
-	struct side *s = req->data;
 	struct merge *m = s->m;
 
 	s->busy = false;
-	if (m->closing) {
-		store_page_free(req->page);
-		merge_step(m);
-		return;
+	if (!m->closing && side_check(s, err, page) == KV_OK) {
+		side_take(s, page);
+	} else {
+		store_page_free(page);
 	}
-	if (req->err.status == KV_HISTORY_LOST && req->at != 0) {
+	merge_step(m);
+}
+
+static void side_cb(struct store_scan *req)
+{
+	struct side *s = req->data;
+
+	if (req->err.status == KV_HISTORY_LOST && req->at != 0 &&
+	    !s->m->closing) {
+		s->busy = false;
 		s->ask_at = 0;
 		side_fetch(s);
 		return;
 	}
-	if (side_check(s) != KV_OK) {
-		store_page_free(req->page);
-	} else {
-		side_take(s, req->page);
-	}
-	merge_step(m);
+	side_answer(s, &req->err, req->page);
+}
+
+static void sorter_cb(void *ctx, const struct kv_err *err,
+		      struct store_page *page)
+{
+	side_answer(ctx, err, page);
 }
 
 /* Fetches ahead where there is room and something left. */
@@ -168,6 +182,11 @@ static void side_fetch(struct side *s)
 {
 	if (s->busy || s->ahead != NULL || s->last_fetched ||
 	    s->err.status != KV_OK) {
+		return;
+	}
+	if (s->sorter != NULL) {
+		s->busy = true;
+		sorter_next(s->sorter);
 		return;
 	}
 	memset(&s->req, 0, sizeof s->req);
@@ -489,6 +508,7 @@ static void free_merge(struct merge *m)
 		key_free(&sides[i]->after);
 		key_free(&sides[i]->passed);
 	}
+	sorter_free(m->source.sorter);
 	key_free(&m->ledger.after);
 	arena_free(&m->ledger.page.arena);
 	arena_free(&m->ledger.ahead.arena);
@@ -558,6 +578,24 @@ static void task_run(struct sched_task *task)
 /* ---- the interface
  * ------------------------------------------------------------------------*/
 
+static struct sorter *open_sorter(struct merge *m)
+{
+	struct sorter_params p = {.sched = m->p.sched,
+				  .source = m->p.source,
+				  .conf = m->p.conf,
+				  .mapping = m->p.mapping,
+				  .worker = m->p.worker,
+				  .state = m->p.state,
+				  .route = m->p.route,
+				  .epoch = m->p.source_epoch,
+				  .at = m->p.source_at,
+				  .page_bytes = MERGE_PAGE_BYTES,
+				  .page = sorter_cb,
+				  .ctx = &m->source};
+
+	return sorter_open(&p);
+}
+
 struct merge *merge_open(const struct merge_params *p)
 {
 	struct merge *m = kv_calloc(1, sizeof *m);
@@ -579,6 +617,13 @@ struct merge *merge_open(const struct merge_params *p)
 	arena_init(&m->inverse);
 	arena_init(&m->ledger.page.arena);
 	arena_init(&m->ledger.ahead.arena);
+	if (p->mapping != MAPPING_NONE && p->worker != NULL) {
+		m->source.sorter = open_sorter(m);
+		if (m->source.sorter == NULL) {
+			kv_free(m);
+			return NULL;
+		}
+	}
 	return m;
 }
 
@@ -609,7 +654,9 @@ void merge_close(struct merge *m, void (*closed)(void *ctx), void *ctx)
 	m->running = false;
 	m->closed = closed;
 	m->closed_ctx = ctx;
-	if (m->source.busy) {
+	if (m->source.busy && m->source.sorter != NULL) {
+		sorter_cancel(m->source.sorter);
+	} else if (m->source.busy) {
 		store_cancel(&m->source.req.req);
 	}
 	if (m->target.busy) {

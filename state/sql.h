@@ -153,6 +153,13 @@
 	  " WHERE route = ? ORDER BY position, key LIMIT ?")                   \
 	X(DIRTY_DROP, "DELETE FROM temp.dirty WHERE route = ? AND key = ?"     \
 		      " AND position <= ?")                                    \
+	X(SORT_PUT,                                                            \
+	  "INSERT OR REPLACE INTO temp.sorted(route, key, source_key, value,"  \
+	  " position) VALUES(?, ?, ?, ?, ?)")                                  \
+	X(SORT_PAGE,                                                           \
+	  "SELECT key, source_key, value, position FROM temp.sorted"           \
+	  " WHERE route = ? AND key > ? ORDER BY key LIMIT ?")                 \
+	X(SORT_CLEAR, "DELETE FROM temp.sorted WHERE route = ?")               \
 	X(DIRTY_CLEAR, "DELETE FROM temp.dirty WHERE route = ?")
 
 enum sql_id {

@@ -246,6 +246,25 @@ int state_dirty_drop(struct state *st, int64_t route, const struct state_dirty *
 		     struct kv_err *err) KV_MUSTCHECK;
 int state_dirty_clear(struct state *st, int64_t route, struct kv_err *err) KV_MUSTCHECK;
 
+/* ---- pairs in another order: a source whose mapped keys do not ascend ---------
+ * A temporary table, like that of the dirty keys. */
+
+struct state_sorted {
+	struct slice key; /* the order: ascending bytewise */
+	struct slice source_key;
+	struct slice value;
+	uint64_t index;
+};
+
+int state_sort_put(struct state *st, int64_t route, const struct state_sorted *rows,
+		   size_t n, struct kv_err *err) KV_MUSTCHECK;
+/* Rows after the key `after` (empty: from the start), at most `limit` and about
+ * `max_bytes` (at least one); in the arena. *n == 0: the end. */
+int state_sort_page(struct state *st, int64_t route, struct slice after, size_t limit,
+		    size_t max_bytes, struct arena *arena, struct state_sorted **rows,
+		    size_t *n, struct kv_err *err) KV_MUSTCHECK;
+int state_sort_clear(struct state *st, int64_t route, struct kv_err *err) KV_MUSTCHECK;
+
 /* ---- what `status` shows ----------------------------------------------------*/
 
 /* What a running agent last said of a route. */

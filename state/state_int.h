@@ -20,8 +20,10 @@ struct state {
 	char *path; /* for messages too; "(memory)" */
 	unsigned flags;
 	int lock_fd;	    /* -1: none */
+	int errnum; /* the system's, of the last call of SQLite */
 	bool in_tx;
 	bool dirty_ready;   /* the temporary table is there */
+	bool sort_ready;    /* likewise */
 	int64_t intent_id;  /* the last one given */
 	int checkpoint_at;  /* frames in the WAL that start a checkpoint */
 	struct newest **newest; /* one a route that was written */
