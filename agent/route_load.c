@@ -109,21 +109,119 @@ void route_load_start(struct route *r)
 /* ---- known keys
  * ---------------------------------------------------------------------------*/
 
+/* Where the mapping does not keep the order, the rows are sorted by the
+ * source's keys through a temporary table, beside that of the source's pairs.
+ */
+static int64_t known_table(const struct route *r)
+{
+	return -1 - r->env.route;
+}
+
+static bool known_add(struct route *r, const struct state_row *row,
+		      struct arena *arena, struct state_sorted *out)
+{
+	memset(out, 0, sizeof *out);
+	out->index = row->source_index;
+	return row->kind != STATE_ROW_GONE &&
+	       mapping_to_source(r->env.mapping, row->key, arena, &out->key,
+				 NULL) == KV_OK;
+}
+
+/* One page of the ledger into the table; *n: rows read. */
+static int known_sort_page(struct route *r, struct arena *arena,
+			   struct slice *after, size_t *n)
+{
+	struct kv_err *err = &r->known_err;
+	struct state_sorted *sorted;
+	struct state_row *rows;
+	size_t kept = 0;
+	int rv = state_ledger_page(r->env.state, r->env.route, *after,
+				   KNOWN_ROWS, arena, &rows, n, err);
+
+	if (rv != KV_OK || *n == 0) {
+		return rv;
+	}
+	sorted = arena_alloc(arena, *n * sizeof *sorted);
+	if (sorted == NULL) {
+		return kv_fail(err, KV_NO_MEMORY, "no memory for known keys");
+	}
+	for (size_t i = 0; i < *n; i++) {
+		if (known_add(r, &rows[i], arena, &sorted[kept])) {
+			kept++;
+		}
+	}
+	*after = rows[*n - 1].key;
+	return state_sort_put(r->env.state, known_table(r), sorted, kept, err);
+}
+
+static int known_sort(struct route *r)
+{
+	struct arena pages[2] = {{0}};
+	struct slice after = {0};
+	size_t n = KNOWN_ROWS;
+	int rv = state_sort_clear(r->env.state, known_table(r), &r->known_err);
+
+	arena_init(&pages[0]);
+	arena_init(&pages[1]);
+	for (int turn = 0; rv == KV_OK && n == KNOWN_ROWS; turn = 1 - turn) {
+		/* The last key stands in the other arena. */
+		arena_reset(&pages[turn]);
+		rv = known_sort_page(r, &pages[turn], &after, &n);
+	}
+	arena_free(&pages[0]);
+	arena_free(&pages[1]);
+	return rv;
+}
+
+static void known_sorted_work(struct route *r)
+{
+	int rv = r->known_key.n == 0 ? known_sort(r) : KV_OK;
+
+	if (rv == KV_OK) {
+		rv = state_sort_page(r->env.state, known_table(r), r->known_key,
+				     KNOWN_ROWS, SIZE_MAX, &r->known_arena,
+				     &r->known_sorted, &r->known_n,
+				     &r->known_err);
+	}
+	r->known_err.status = rv;
+}
+
 static void known_work(struct worker_job *job)
 {
 	struct route *r = kv_container_of(job, struct route, known_job);
 
 	kv_err_clear(&r->known_err);
+	if (r->env.mapping != MAPPING_NONE) {
+		known_sorted_work(r);
+		return;
+	}
 	r->known_err.status = state_ledger_page(
 	    r->env.state, r->env.route, r->known_key, KNOWN_ROWS,
 	    &r->known_arena, &r->known_rows, &r->known_n, &r->known_err);
+}
+
+/* The key and index of a row that was read; false: leave it out. */
+static bool known_pair(const struct route *r, size_t i, struct arena *arena,
+		       struct store_pair *pair)
+{
+	const struct state_row *row;
+
+	memset(pair, 0, sizeof *pair);
+	if (r->env.mapping != MAPPING_NONE) {
+		pair->key = slice_dup(arena, r->known_sorted[i].key);
+		pair->index = r->known_sorted[i].index;
+		return pair->key.p != NULL;
+	}
+	row = &r->known_rows[i];
+	pair->key = slice_dup(arena, row->key);
+	pair->index = row->source_index;
+	return row->kind != STATE_ROW_GONE && pair->key.p != NULL;
 }
 
 /* The ledger's rows as pairs of the source's keys. */
 static struct store_page *known_build(struct route *r)
 {
 	struct store_page *page = kv_calloc(1, sizeof *page);
-	size_t n = 0;
 
 	if (page == NULL) {
 		return NULL;
@@ -132,19 +230,10 @@ static struct store_page *known_build(struct route *r)
 	page->pairs =
 	    arena_alloc(&page->arena, (r->known_n + 1) * sizeof *page->pairs);
 	for (size_t i = 0; page->pairs != NULL && i < r->known_n; i++) {
-		const struct state_row *row = &r->known_rows[i];
-		struct store_pair *pair = &page->pairs[n];
-
-		memset(pair, 0, sizeof *pair);
-		if (row->kind != STATE_ROW_GONE &&
-		    mapping_to_source(r->env.mapping, row->key, &page->arena,
-				      &pair->key, NULL) == KV_OK) {
-			pair->key = slice_dup(&page->arena, pair->key);
-			pair->index = row->source_index;
-			n++;
+		if (known_pair(r, i, &page->arena, &page->pairs[page->n])) {
+			page->n++;
 		}
 	}
-	page->n = n;
 	page->more = r->known_n == KNOWN_ROWS;
 	return page;
 }
