@@ -12,6 +12,7 @@ struct fake_store {
 	struct store *st;
 	struct fake_world *w;
 	uint64_t epoch;
+	uint64_t last_at; /* of the page before */
 	struct sim_event close_event;
 };
 

@@ -410,6 +410,9 @@ static void scan_arrive(struct fake_req *fr)
 		scan_keys(w, scan, scan->page);
 	} else {
 		scan_tree(w, scan, scan->page);
+		w->counts->pages_mixed +=
+		    scan->after.n > 0 && scan->page->at != fr->fs->last_at;
+		fr->fs->last_at = scan->page->at;
 	}
 	FAKE_TRACE(w, "%s: scan%s after '%.*s' at %llu: %zu pairs%s", w->name,
 		   scan->keys != NULL ? " of keys" : "", (int)scan->after.n,
