@@ -429,6 +429,17 @@ struct sched *agent_sched(struct agent *a)
 	return a->loop.sched;
 }
 
+int agent_note_route(struct agent *a, const char *name, struct kv_err *err)
+{
+	struct state_fingerprint fp = {
+	    .name = name, .stores = "", .filters = ""};
+	enum state_match match;
+	int64_t route;
+
+	PRE((a->p.state_flags & STATE_MEMORY) != 0);
+	return state_route_open(a->state, &fp, &route, &match, err);
+}
+
 uint64_t agent_known_keys(struct agent *a, const char *name)
 {
 	struct arena arena;

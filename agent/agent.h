@@ -39,6 +39,11 @@ int agent_open(const struct agent_params *p, struct agent **out,
 
 struct sched *agent_sched(struct agent *a);
 
+/* For a dry run of a route that the state file does not know: notes the route
+ * in a state that is in memory (STATE_MEMORY). */
+int agent_note_route(struct agent *a, const char *name,
+		     struct kv_err *err) KV_MUSTCHECK;
+
 /* How many keys the ledger held of a route of that name; before the first
  * agent_start only. 0 when unknown. */
 uint64_t agent_known_keys(struct agent *a, const char *name);

@@ -5,7 +5,6 @@
  */
 #include <inttypes.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include "agent/agent.h"
 #include "agent/cli.h"
@@ -291,6 +290,36 @@ static int report(struct sync *s)
 	return CLI_FAILED; /* standard output failed; told at the end */
 }
 
+/* A dry run writes nothing: it reads the state beside whoever has it, or, where
+ * the route never ran, goes by one in memory. */
+static int plan_flags(const struct sync *s, unsigned *flags, struct kv_err *err)
+{
+	struct arena arena;
+	struct state *state = NULL;
+	struct state_summary *rows = NULL;
+	size_t n = 0, i;
+	int status = state_open(s->state_path, STATE_READ, &state, err);
+
+	*flags = STATE_MEMORY;
+	if (status == KV_KEY_NOT_FOUND) {
+		kv_err_clear(err);
+		return KV_OK;
+	}
+	if (status != KV_OK) {
+		return status;
+	}
+	arena_init(&arena);
+	status = state_summaries(state, &arena, &rows, &n, err);
+	for (i = 0; i < n; i++) {
+		if (strcmp(rows[i].name, s->args->route.name) == 0) {
+			*flags = STATE_READ;
+		}
+	}
+	arena_free(&arena);
+	state_close(state);
+	return status;
+}
+
 static int start(struct sync *s, const struct cli *cli, struct kv_err *err)
 {
 	struct agent_params p = {
@@ -305,14 +334,17 @@ static int start(struct sync *s, const struct cli *cli, struct kv_err *err)
 	    .stopping = stopping_cb,
 	    .ctx = s,
 	};
-	int status;
+	int status = KV_OK;
 
 	if (s->args->dry_run) {
-		/* Nothing is written: beside what is there, or to memory. */
-		p.state_flags = access(s->state_path, F_OK) == 0 ? STATE_READ
-								 : STATE_MEMORY;
+		status = plan_flags(s, &p.state_flags, err);
 	}
-	status = agent_open(&p, &s->agent, err);
+	if (status == KV_OK) {
+		status = agent_open(&p, &s->agent, err);
+	}
+	if (status == KV_OK && (p.state_flags & STATE_MEMORY) != 0) {
+		status = agent_note_route(s->agent, s->args->route.name, err);
+	}
 	if (status != KV_OK) {
 		return status;
 	}
