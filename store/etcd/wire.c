@@ -209,7 +209,10 @@ static void end_of_stream(struct wire *w, ssize_t nread)
 	(void)kv_fail(&err, KV_NOT_REACHABLE, "%s:%s: %s%s", w->host, w->port,
 		      nread == UV_EOF ? "the server closed the connection"
 				      : uv_strerror((int)nread),
-		      w->phase == HANDSHAKE ? " in the TLS handshake" : "");
+		      w->phase == HANDSHAKE
+			  ? " in the TLS handshake: is it a clear "
+			    "text port (etcd:// in place of etcds://)?"
+			  : "");
 	go_down(w, &err);
 }
 
