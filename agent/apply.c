@@ -303,6 +303,8 @@ static void count_written(struct apply *a, struct batch_item *it)
 	if (it->is_delete) {
 		env->cp.counters.deletes++;
 		env->cp.fuse_deletes += it->inferred ? 1 : 0;
+		env->inferred_pending -=
+		    it->inferred && env->inferred_pending > 0 ? 1 : 0;
 	} else {
 		env->cp.counters.puts++;
 	}

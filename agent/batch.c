@@ -156,7 +156,8 @@ bool batch_add_intent_id(struct batch *b, int64_t id)
 bool batch_fits(const struct batch *b, const struct route_env *env, size_t n,
 		size_t bytes)
 {
-	return b->n + n <= env->batch_ops &&
+	return b->n - b->idle + n <= env->batch_ops &&
+	       b->n + n <= 2 * (size_t)env->batch_ops + 64 &&
 	       b->bytes + bytes <= env->batch_bytes &&
 	       b->arena.total + bytes <= 4 * env->batch_bytes;
 }

@@ -42,6 +42,7 @@ struct batch_item {
 	bool repair;
 	bool foreign;	 /* to be listed as foreign */
 	bool quarantine; /* to be listed with `refused` */
+	bool idle;	 /* needs no operation at the target */
 	bool counted;	 /* the conflict is in the counters */
 	bool wrote;	 /* put or deleted at the target */
 	const char *decision;
@@ -59,6 +60,7 @@ struct batch {
 	struct batch_item *items;
 	size_t n;
 	size_t cap;
+	size_t idle;	 /* items that need no operation at the target */
 	size_t bytes;	 /* keys and values to be written */
 	uint32_t *slots; /* hash table of item numbers + 1, by key */
 	size_t n_slots;

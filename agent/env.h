@@ -47,7 +47,8 @@ struct route_env {
 	uint64_t quarantine; /* entries now */
 	uint64_t foreign;
 	uint64_t yielded;
-	uint64_t written; /* keys, since the start */
+	uint64_t inferred_pending; /* allowed by the fuse, not yet done */
+	uint64_t written;	   /* keys, since the start */
 	uint64_t written_bytes;
 	/* Keys whose absence-guarded put may still land (by hash), and intents
 	 * that stay open until then. */

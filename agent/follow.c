@@ -68,6 +68,9 @@ static bool fill_item(struct follow *f, const struct store_change *c,
 		}
 	}
 	/* A name that the target cannot have is not there to be deleted. */
+	f->open->idle -= found && it->idle ? 1 : 0;
+	it->idle = mapped->refused != NULL;
+	f->open->idle += it->idle ? 1 : 0;
 	it->step = is_delete && mapped->refused != NULL ? ITEM_DONE : ITEM_LOOK;
 	it->refused = is_delete ? NULL : mapped->refused;
 	it->may_delete = is_delete;
@@ -221,11 +224,12 @@ static bool allow_inferred(struct follow *f, const struct store_batch *b)
 		cp->fuse_since_ms = now;
 		cp->fuse_deletes = 0;
 	}
-	in.recent = cp->fuse_deletes;
+	in.recent = cp->fuse_deletes + f->env->inferred_pending;
 	if (!fuse_allows(&in, reason, sizeof reason)) {
 		f->held(f, reason);
 		return false;
 	}
+	f->env->inferred_pending += b->inferred_deletes;
 	return true;
 }
 

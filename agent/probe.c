@@ -104,7 +104,7 @@ static void judge_target(struct probe *p)
 		p->new_target = true;
 	}
 	if (p->n > 0 && absent == p->n) {
-		p->doubt = true;
+		p->doubt_target = true;
 	}
 }
 
@@ -117,7 +117,7 @@ static void at_done(struct store_scan *req)
 
 	if (req->err.status != KV_OK) {
 		if (req->err.status == KV_HISTORY_LOST) {
-			p->doubt = true; /* gone: nothing can be said */
+			p->doubt_source = true; /* gone: nothing can be said */
 		} else {
 			p->err = req->err;
 			p->source_failed = true;
@@ -128,7 +128,7 @@ static void at_done(struct store_scan *req)
 	pair = source_pair(p, &p->rows[0], req->page);
 	if (req->page->at != p->rows[0].source_index) {
 		/* This backend cannot look back: the other keys must do. */
-		p->doubt = p->doubt || p->matches == 0;
+		p->doubt_source = p->matches == 0;
 	} else if (pair == NULL || pair->index != p->rows[0].source_index) {
 		p->new_source = true;
 	}
@@ -309,7 +309,8 @@ void probe_start(struct probe *p)
 	p->canceled = false;
 	p->new_source = false;
 	p->new_target = false;
-	p->doubt = false;
+	p->doubt_source = false;
+	p->doubt_target = false;
 	p->source_failed = false;
 	p->told = p->env->cp.complete ? p->env->saved : 0;
 	p->source_index = p->env->cp.source_index;

@@ -41,7 +41,8 @@ struct probe {
 	bool source_failed; /* err is the source's */
 	bool new_source;
 	bool new_target;
-	bool doubt;
+	bool doubt_source; /* nothing proves that its history goes on */
+	bool doubt_target;
 	struct store_origin source;
 	struct store_origin target;
 	void (*done)(struct probe *p);

@@ -202,7 +202,9 @@ static struct reconcile_out decide_extra(const struct reconcile_in *in)
 
 	if (ours || is_held_row(in)) {
 		if (in->delete_policy == CONF_DELETE_NEVER) {
-			return verdict(RECONCILE_KEEP, STATE_ROW_STALE);
+			return ours
+				   ? verdict(RECONCILE_KEEP, STATE_ROW_STALE)
+				   : verdict(RECONCILE_FOREIGN, STATE_ROW_NONE);
 		}
 		if (ours) {
 			return write_verdict(in, RECONCILE_DELETE);

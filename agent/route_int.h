@@ -84,6 +84,7 @@ struct route {
 	struct arena known_after;
 	struct slice known_key;
 	struct state_row *known_rows;
+	struct state_sorted *known_sorted;
 	size_t known_n;
 	struct arena known_arena;
 	struct kv_err known_err;

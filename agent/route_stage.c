@@ -27,6 +27,7 @@ static void stage_quiet(struct route *r);
 void route_stage_load(struct route *r)
 {
 	r->stage = STAGE_LOAD;
+	r->env.inferred_pending = 0;
 	route_set_phase(r, ROUTE_LOADING);
 	if (r->env.state == NULL) {
 		route_stage_loaded(r);
@@ -75,7 +76,7 @@ static const char *reconcile_reason(const struct route *r)
 	if (r->env.new_target) {
 		return "the target is another one, or went back";
 	}
-	if (r->probe.doubt) {
+	if (r->probe.doubt_target) {
 		return "no known key proves that the stores are the same";
 	}
 	if (most > 0 && r->probe.source.index > cp->index + most) {
@@ -115,13 +116,21 @@ static void note_origins(struct route *r)
 
 static void stage_recover(struct route *r);
 
+/* In doubt about the source its indexes are not compared with the ledger's:
+ * hashes say the same, at the price of a scan. */
+static void note_histories(struct route *r)
+{
+	r->env.new_source =
+	    r->env.new_source || r->probe.new_source || r->probe.doubt_source;
+	r->env.new_target = r->env.new_target || r->probe.new_target;
+}
+
 /* The first probe after LOAD. */
 static void probed_first(struct route *r)
 {
 	const char *why;
 
-	r->env.new_source = r->env.new_source || r->probe.new_source;
-	r->env.new_target = r->env.new_target || r->probe.new_target;
+	note_histories(r);
 	why = reconcile_reason(r);
 	r->must_reconcile = why != NULL;
 	r->why = why;
@@ -143,9 +152,8 @@ void route_stage_probed(struct route *r)
 	if (r->stage == STAGE_PROBE) {
 		probed_first(r);
 	} else if (r->probe.new_source || r->probe.new_target ||
-		   r->probe.doubt) {
-		r->env.new_source = r->env.new_source || r->probe.new_source;
-		r->env.new_target = r->env.new_target || r->probe.new_target;
+		   r->probe.doubt_source || r->probe.doubt_target) {
+		note_histories(r);
 		route_restart(r, "a store was replaced or went back");
 	} else {
 		env_saw_source(&r->env, &r->probe.source);
@@ -406,7 +414,7 @@ static bool fuse_holds(struct route *r, char *reason, size_t cap)
 		cp->fuse_since_ms = now;
 		cp->fuse_deletes = 0;
 	}
-	in.recent = cp->fuse_deletes;
+	in.recent = cp->fuse_deletes + r->env.inferred_pending;
 	if (!fuse_allows(&in, reason, cap)) {
 		return true;
 	}
@@ -539,6 +547,7 @@ static void reconciled(struct route *r)
 
 	r->env.new_source = false;
 	r->env.new_target = false;
+	r->env.inferred_pending = 0;
 	r->must_reconcile = false;
 	r->is_held = false;
 	backoff_reset(&r->held_backoff);
@@ -623,6 +632,9 @@ static void on_moved(struct follow *f)
 	} else if (r->stage == STAGE_QUIET) {
 		maybe_drain(r);
 	} else if (r->stage == STAGE_FOLLOW) {
+		if (follow_is_idle(f)) {
+			r->env.inferred_pending = 0;
+		}
 		route_progress(r);
 		if (r->watch_lost && !r->trouble) {
 			reopen_watch(r);
