@@ -215,6 +215,9 @@ static void set_caps(struct store *st, const struct etcd *e)
 	/* The server's own limit is 5 s and twice its election timeout. */
 	caps->write_timeout_ms = 10000;
 	caps->scan_page = ETCD_PAGE;
+	/* A watch that is further behind is caught up by the server at 1000
+	 * revisions every 100 ms, each step reading all that is left. */
+	caps->resume_max = 20000;
 }
 
 static void gone(void *ctx)
