@@ -46,7 +46,8 @@ struct merge_params {
 	 * NULL: any will do. */
 	const uint64_t *source_epoch;
 	const uint64_t *target_epoch;
-	uint64_t source_at; /* read the source as of this index where possible */
+	/* Read the source as of this index where possible. */
+	uint64_t source_at;
 	/* One key. Return false to pause: merge_resume goes on after it. */
 	bool (*item)(void *ctx, const struct merge_item *item);
 	/* The end, or an error: exactly once. The streams may be continued

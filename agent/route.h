@@ -18,11 +18,20 @@
 
 struct route;
 
-#define ROUTE_PHASE_MAP(X)                                                  \
-	X(INIT)                                                             \
-	X(LOADING)                                                          \
-	X(PROBING) X(RECONCILING) X(FOLLOWING) X(BACKOFF) X(HELD) X(FAILED) \
-	    X(DRAINING) X(CLOSED) X(DONE)
+/* clang-format off */
+#define ROUTE_PHASE_MAP(X) \
+	X(INIT) \
+	X(LOADING) \
+	X(PROBING) \
+	X(RECONCILING) \
+	X(FOLLOWING) \
+	X(BACKOFF) \
+	X(HELD) \
+	X(FAILED) \
+	X(DRAINING) \
+	X(CLOSED) \
+	X(DONE)
+/* clang-format on */
 
 enum route_phase {
 #define X(name) ROUTE_##name,
