@@ -40,7 +40,9 @@ static int fail_denied(struct state *st, int rc, struct kv_err *err)
 
 static int fail_io(struct state *st, int rc, struct kv_err *err)
 {
-	int errnum = sqlite3_system_errno(st->db);
+	/* SQLite forgets the one of a write that fails in a COMMIT. */
+	int errnum =
+	    st->errnum != 0 ? st->errnum : sqlite3_system_errno(st->db);
 
 	if (rc == SQLITE_IOERR_NOMEM || rc == SQLITE_IOERR_SHMMAP) {
 		errnum = errnum == 0 ? ENOMEM : errnum;
@@ -107,8 +109,10 @@ struct sql sql_open(struct state *st, enum sql_id id)
 		PRE(!sqlite3_stmt_busy(q.stmt));
 		return q;
 	}
+	errno = 0;
 	q.rc = sqlite3_prepare_v3(st->db, sql_texts[id], -1,
 				  SQLITE_PREPARE_PERSISTENT, &q.stmt, NULL);
+	st->errnum = errno;
 	st->stmts[id] = q.stmt;
 	return q;
 }
@@ -180,7 +184,9 @@ bool sql_next(struct sql *q)
 		q->rc = SQLITE_ABORT_ROLLBACK;
 		return false;
 	}
+	errno = 0;
 	q->rc = sqlite3_step(q->stmt);
+	q->st->errnum = errno;
 	q->column = 0;
 	return q->rc == SQLITE_ROW;
 }
@@ -317,8 +323,11 @@ int tx_end(struct state *st, int status, struct kv_err *err)
 
 int sql_exec(struct state *st, const char *text, struct kv_err *err)
 {
-	int rc = sqlite3_exec(st->db, text, NULL, NULL, NULL);
+	int rc;
 
+	errno = 0;
+	rc = sqlite3_exec(st->db, text, NULL, NULL, NULL);
+	st->errnum = errno;
 	return rc == SQLITE_OK ? KV_OK : sql_fail(st, rc, err);
 }
 
