@@ -53,8 +53,7 @@ int etcd_check_header(const Etcdserverpb__ResponseHeader *h, struct kv_err *err)
 	return KV_OK;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------*/
+/* ---- opening ------------------------------------------------------------- */
 
 struct opener {
 	struct store *st;

@@ -24,8 +24,7 @@
 
 static void pump(struct etcd_client *c);
 
-/* ---- endpoints
- * -------------------------------------------------------------*/
+/* ---- endpoints ----------------------------------------------------------- */
 
 void etcd_client_note(struct etcd_client *c, size_t at,
 		      const struct kv_err *why)
@@ -100,8 +99,7 @@ void etcd_client_hung_up(struct etcd_client *c)
 	}
 }
 
-/* ---- ends of a call
- * --------------------------------------------------------*/
+/* ---- ends of a call ------------------------------------------------------ */
 
 /* Hands the call back. Only from the loop. */
 static void finish(struct etcd_call *call)
@@ -310,8 +308,7 @@ static void deadline_cb(struct sched_timer *t)
 	finish(call);
 }
 
-/* ---- authentication
- * --------------------------------------------------------*/
+/* ---- authentication ------------------------------------------------------ */
 
 void etcd_client_drop_token(struct etcd_client *c, uint64_t gen)
 {
@@ -445,8 +442,7 @@ static void maybe_authenticate(struct etcd_client *c)
 	sched_timer_start(c->sched, &c->auth_deadline, c->timeout_ms);
 }
 
-/* ---- the connection
- * --------------------------------------------------------*/
+/* ---- the connection ------------------------------------------------------ */
 
 static void kv_up_cb(void *ctx)
 {
@@ -634,8 +630,7 @@ static void task_cb(struct sched_task *task)
 	pump(c);
 }
 
-/* ---- what others call
- * ------------------------------------------------------*/
+/* ---- what others call ---------------------------------------------------- */
 
 void etcd_call_start(struct etcd_client *c, struct etcd_call *call)
 {

@@ -123,8 +123,7 @@ int etcd_events_mark(struct etcd_events *e, uint64_t revision)
 	return KV_OK;
 }
 
-/* ---- handing out
- * -----------------------------------------------------------*/
+/* ---- handing out --------------------------------------------------------- */
 
 struct taker {
 	struct etcd_events *e;

@@ -85,8 +85,7 @@ static void learn_size(struct etcd *e, size_t bytes, size_t n)
 	e->pair_size = KV_MAX(now, e->pair_size - e->pair_size / 4);
 }
 
-/* ---- what comes back
- * -------------------------------------------------------*/
+/* ---- what comes back ----------------------------------------------------- */
 
 /* Adds the pairs of one answer, whose bytes lie in the page's arena. */
 static bool take_kvs(struct scan *s, const Etcdserverpb__RangeResponse *m)
@@ -246,8 +245,7 @@ static void done_cb(struct etcd_call *c)
 	}
 }
 
-/* ---- what is asked
- * ---------------------------------------------------------*/
+/* ---- what is asked ------------------------------------------------------- */
 
 static void fill_range(const struct scan *s, Etcdserverpb__RangeRequest *m)
 {

@@ -70,8 +70,7 @@ void etcd_want_stop(struct etcd_watch *ew)
 	}
 }
 
-/* ---- progress by the server
- * ------------------------------------------------*/
+/* ---- progress by the server ---------------------------------------------- */
 
 static void status_message_cb(struct grpc_call *call, uint8_t *p, size_t n)
 {
@@ -131,8 +130,7 @@ static void ask_progress(struct etcd_watch *ew)
 	wait_longer(ew);
 }
 
-/* ---- proof by reads
- * --------------------------------------------------------*/
+/* ---- proof by reads ------------------------------------------------------ */
 
 static void read_page(struct etcd_watch *ew);
 
@@ -213,21 +211,19 @@ static void page_cb(struct etcd_call *c)
 	struct etcd_watch *ew = kv_container_of(c, struct etcd_watch, call);
 	Etcdserverpb__RangeResponse *m;
 	struct arena arena = {0};
+	uint8_t *reply = c->reply; /* the next page's call takes c over */
 
 	ew->calling = false;
-	if (c->err.status != KV_OK) {
-		wait_longer(ew);
-		return;
-	}
-	if (etcd_unpack(&etcdserverpb__range_response__descriptor, &arena,
-			c->reply, c->reply_n, &m, NULL) == KV_OK &&
-	    etcd_check_header(m->header, NULL) == KV_OK && is_wanted(ew)) {
+	if (c->err.status == KV_OK && is_wanted(ew) &&
+	    etcd_unpack(&etcdserverpb__range_response__descriptor, &arena,
+			reply, c->reply_n, &m, NULL) == KV_OK &&
+	    etcd_check_header(m->header, NULL) == KV_OK) {
 		take_page(ew, m);
 	} else {
 		wait_longer(ew);
 	}
 	arena_free(&arena);
-	kv_free(c->reply);
+	kv_free(reply);
 }
 
 static void read_page(struct etcd_watch *ew)

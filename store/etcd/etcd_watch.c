@@ -17,8 +17,7 @@
 
 static void dial(struct etcd_watch *ew);
 
-/* ---- ends
- * ------------------------------------------------------------------*/
+/* ---- ends ---------------------------------------------------------------- */
 
 static void hang_up(struct etcd_watch *ew)
 {
@@ -91,8 +90,7 @@ static void maybe_free(struct etcd_watch *ew)
 	kv_free(ew);
 }
 
-/* ---- handing out
- * -----------------------------------------------------------*/
+/* ---- handing out --------------------------------------------------------- */
 
 static void answer(struct etcd_watch *ew, struct store_batch *b)
 {
@@ -173,8 +171,7 @@ void etcd_watch_step(struct etcd_watch *ew)
 	}
 }
 
-/* ---- the stream
- * ------------------------------------------------------------*/
+/* ---- the stream ---------------------------------------------------------- */
 
 static bool has(const char *text, const char *part)
 {
@@ -357,8 +354,7 @@ static void stream_done_cb(struct grpc_call *call)
 	etcd_watch_fail(ew, &err);
 }
 
-/* ---- opening
- * ---------------------------------------------------------------*/
+/* ---- opening ------------------------------------------------------------- */
 
 static uint8_t *pack_create(const struct etcd_watch *ew, size_t *n)
 {
@@ -607,8 +603,7 @@ static void look_at_head(struct etcd_watch *ew)
 	call_range(ew, &m, head_cb);
 }
 
-/* ---- what store.c calls
- * ----------------------------------------------------*/
+/* ---- what store.c calls -------------------------------------------------- */
 
 static struct etcd_watch **slot(struct store_watch *w)
 {

@@ -36,8 +36,7 @@ static void end(struct write *w)
 	store_done(&req->req);
 }
 
-/* ---- what comes back
- * -------------------------------------------------------*/
+/* ---- what comes back ----------------------------------------------------- */
 
 static void put_done(struct store_op *op, uint64_t revision)
 {
@@ -262,8 +261,7 @@ static void done_cb(struct etcd_call *c)
 	end(w);
 }
 
-/* ---- what is asked
- * ---------------------------------------------------------*/
+/* ---- what is asked ------------------------------------------------------- */
 
 /* The parts of a Txn for one op. */
 struct parts {

@@ -39,6 +39,7 @@ struct grpc {
 	bool sending; /* ... in mem_send */
 	bool closing;
 	bool heard_any;
+	bool no_memory; /* nghttp2 was refused some */
 	uint64_t heard;
 	uint64_t ping_sent; /* 0: none is out */
 	struct list calls;
@@ -50,8 +51,7 @@ struct grpc {
 	uint8_t out[SEND_BUFFER + SEND_SLACK];
 };
 
-/* ---- ends
- * ------------------------------------------------------------------*/
+/* ---- ends ---------------------------------------------------------------- */
 
 static void end_call(struct grpc_call *call, enum grpc_end end)
 {
@@ -165,8 +165,14 @@ static void nghttp2_trouble(struct grpc *g, int code)
 	note_trouble(g, &err);
 }
 
-/* ---- sending
- * ---------------------------------------------------------------*/
+static void check_memory(struct grpc *g)
+{
+	if (g->no_memory) {
+		nghttp2_trouble(g, NGHTTP2_ERR_NOMEM);
+	}
+}
+
+/* ---- sending ------------------------------------------------------------- */
 
 /* One buffer full from nghttp2; 0: it has nothing to send. */
 static size_t gather(struct grpc *g)
@@ -208,6 +214,7 @@ static void flush(struct grpc *g)
 		}
 		wire_send(g->wire, g->out, n);
 	}
+	check_memory(g);
 	if (g->trouble.status != KV_OK) {
 		err = g->trouble;
 		trouble_later(g, &err);
@@ -349,8 +356,7 @@ void grpc_pause(struct grpc_call *call, bool paused)
 	}
 }
 
-/* ---- receiving: nghttp2's callbacks
- * ----------------------------------------*/
+/* ---- receiving: nghttp2's callbacks -------------------------------------- */
 
 static int on_data(nghttp2_session *session, uint8_t flags KV_UNUSED,
 		   int32_t id, const uint8_t *p, size_t n, void *user KV_UNUSED)
@@ -535,8 +541,7 @@ static int on_frame(nghttp2_session *session KV_UNUSED,
 	return 0;
 }
 
-/* ---- the wire's events
- * -----------------------------------------------------*/
+/* ---- the wire's events --------------------------------------------------- */
 
 static void wire_data_cb(void *ctx, const uint8_t *p, size_t n)
 {
@@ -559,6 +564,7 @@ static void wire_data_cb(void *ctx, const uint8_t *p, size_t n)
 	if (rv < 0) {
 		nghttp2_trouble(g, (int)rv);
 	}
+	check_memory(g);
 	if (g->goaway && list_empty(&g->calls)) {
 		(void)kv_fail(&err, KV_NOT_REACHABLE,
 			      "%s: the server said goodbye", g->authority);
@@ -637,8 +643,7 @@ static const struct wire_events wire_events = {
     .closed = wire_closed_cb,
 };
 
-/* ---- silence
- * ---------------------------------------------------------------*/
+/* ---- silence ------------------------------------------------------------- */
 
 static void alive_cb(struct sched_timer *t)
 {
@@ -678,34 +683,41 @@ static void alive_cb(struct sched_timer *t)
 	flush(g);
 }
 
-/* ---- making and ending
- * -----------------------------------------------------*/
+/* ---- making and ending --------------------------------------------------- */
 
-static void *ng_malloc(size_t n, void *u KV_UNUSED)
+/* nghttp2 does not tell every allocation that failed (a request body may then
+ * wait for ever): the connection is given up for any. */
+static void *note_null(struct grpc *g, void *p)
 {
-	return kv_malloc(n);
+	g->no_memory |= p == NULL;
+	return p;
 }
 
-static void ng_free(void *p, void *u KV_UNUSED)
+static void *ng_malloc(size_t n, void *g)
+{
+	return note_null(g, kv_malloc(n));
+}
+
+static void ng_free(void *p, void *g KV_UNUSED)
 {
 	kv_free(p);
 }
 
-static void *ng_calloc(size_t n, size_t size, void *u KV_UNUSED)
+static void *ng_calloc(size_t n, size_t size, void *g)
 {
-	return kv_calloc(n, size);
+	return note_null(g, kv_calloc(n, size));
 }
 
-static void *ng_realloc(void *p, size_t n, void *u KV_UNUSED)
+static void *ng_realloc(void *p, size_t n, void *g)
 {
-	return kv_realloc(p, n);
+	return note_null(g, kv_realloc(p, n));
 }
 
 static int new_session(struct grpc *g)
 {
 	nghttp2_session_callbacks *callbacks = NULL;
 	nghttp2_option *option = NULL;
-	nghttp2_mem mem = {NULL, ng_malloc, ng_free, ng_calloc, ng_realloc};
+	nghttp2_mem mem = {g, ng_malloc, ng_free, ng_calloc, ng_realloc};
 	int rv;
 
 	rv = nghttp2_session_callbacks_new(&callbacks);

@@ -128,8 +128,7 @@ static void close_tcp(struct wire *w)
 	}
 }
 
-/* ---- connecting
- * ------------------------------------------------------------*/
+/* ---- connecting ---------------------------------------------------------- */
 
 static void note_address_failure(struct wire *w, const char *why)
 {
@@ -345,8 +344,7 @@ static int start_resolve(struct wire *w, struct kv_err *err)
 	return KV_OK;
 }
 
-/* ---- sending
- * ---------------------------------------------------------------*/
+/* ---- sending ------------------------------------------------------------- */
 
 static void flush_tls(struct wire *w);
 
@@ -458,8 +456,7 @@ void wire_send(struct wire *w, const uint8_t *p, size_t n)
 	flush_tls(w);
 }
 
-/* ---- making and ending
- * -----------------------------------------------------*/
+/* ---- making and ending --------------------------------------------------- */
 
 int wire_open(const struct wire_params *p, struct wire **out,
 	      struct kv_err *err)

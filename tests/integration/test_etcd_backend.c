@@ -5,8 +5,7 @@
 
 #define V slice_str("v")
 
-/* ---- users
- * -----------------------------------------------------------------*/
+/* ---- users --------------------------------------------------------------- */
 
 static void refused_credentials_are_denied(void **state)
 {
@@ -80,8 +79,7 @@ static void a_user_on_a_server_without_users_is_let_in(void **state)
 	ew_close(&w);
 }
 
-/* ---- certificates
- * ----------------------------------------------------------*/
+/* ---- certificates -------------------------------------------------------- */
 
 static struct store *tls_store(struct ew *w, const char *scheme,
 			       const char *fmt)
@@ -183,8 +181,7 @@ static void tls_to_a_clear_text_port_says_so(void **state)
 	ew_close(&w);
 }
 
-/* ---- opening
- * ---------------------------------------------------------------*/
+/* ---- opening ------------------------------------------------------------- */
 
 static void options_that_cannot_be_are_refused(void **state)
 {
@@ -237,8 +234,7 @@ static void nobody_there_names_all_endpoints(void **state)
 	ew_close(&w);
 }
 
-/* ---- members
- * ---------------------------------------------------------------*/
+/* ---- members ------------------------------------------------------------- */
 
 /* The member that answers is killed, thrice: nothing is lost or said wrongly.
  */
@@ -358,8 +354,7 @@ static void a_frozen_server_is_noticed(void **state)
 	ew_close(&w);
 }
 
-/* ---- limits
- * ----------------------------------------------------------------*/
+/* ---- limits -------------------------------------------------------------- */
 
 static void a_server_may_take_fewer_operations(void **state)
 {
@@ -522,8 +517,7 @@ static void a_full_server_says_so(void **state)
 	ew_close(&w);
 }
 
-/* ---- history
- * ---------------------------------------------------------------*/
+/* ---- history ------------------------------------------------------------- */
 
 static void what_was_compacted_is_lost(void **state)
 {

@@ -112,8 +112,7 @@ static inline void ew_shut(struct ew *w, struct store *st)
 	test_loop_until(&w->loop, &closed);
 }
 
-/* ---- calls that wait
- * -------------------------------------------------------*/
+/* ---- calls that wait ----------------------------------------------------- */
 
 static inline void ew_single_cb(struct store_single *req)
 {
