@@ -20,6 +20,9 @@
 #include "fake_world.h"
 #include "sim_mem.h"
 
+/* Keys by which the agent recognises a store (PROBE_KEYS). */
+#define SIM_PROBES 8U
+
 /* A key that the run knows of, at the source, the target or both. */
 struct sim_key {
 	struct slice source;

@@ -260,8 +260,6 @@ static void trouble(struct sim *sim)
 	}
 }
 
-#define PROBES 8U
-
 /* Does what the world has of that row show that it went back? */
 static bool went_back(const struct sim *sim, const struct fake_world *w,
 		      const struct state_row *row, const struct fake_rev *r)
@@ -286,9 +284,6 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 	struct arena a;
 	struct kv_err err = {0};
 	size_t n = 0, found = 0, absent = 0;
-	/* Who may read only so many keys at once sees no more than those. */
-	size_t probes = KV_MIN(sim->source.kind.caps.max_ops,
-			       sim->target.kind.caps.max_ops);
 	bool back = false;
 
 	if (sim->state == NULL) {
@@ -297,9 +292,8 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 	arena_init(&a);
 	if (state_summaries(sim->state, &a, &routes, &n, &err) != KV_OK ||
 	    n == 0 ||
-	    state_ledger_newest(sim->state, routes[0].route,
-				KV_MIN(PROBES, probes), &a, &rows, &found,
-				&err) != KV_OK) {
+	    state_ledger_newest(sim->state, routes[0].route, SIM_PROBES, &a,
+				&rows, &found, &err) != KV_OK) {
 		found = 0;
 	}
 	for (size_t i = 0; i < found; i++) {
@@ -314,8 +308,8 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 		back = back || went_back(sim, w, &rows[i], r);
 	}
 	arena_free(&a);
-	return back ||
-	       (w == &sim->target && absent == found && found >= PROBES / 2);
+	return back || (w == &sim->target && absent == found &&
+			found >= SIM_PROBES / 2);
 }
 
 /* What a restore of the target brings back is nobody's: neither the value that

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,7 +37,7 @@ struct lab {
 	uint8_t *template_bytes;
 	size_t template_n;
 	struct options opt;
-	struct totals totals;
+	struct totals *totals; /* shared with the processes of seeds */
 };
 
 static const char *const plant_names[] = {
@@ -124,8 +125,8 @@ static bool run_seed(struct lab *lab, uint64_t seed, uint64_t *steps)
 	sim->plant = lab->opt.plant;
 	sim->mem = &lab->mem;
 	sim->region = &lab->region;
-	sim->counts = &lab->totals.counts;
-	sim->faults = &lab->totals.faults;
+	sim->counts = &lab->totals->counts;
+	sim->faults = &lab->totals->faults;
 	sim->template_bytes = lab->template_bytes;
 	sim->template_n = lab->template_n;
 	sim_wrap_set(sim);
@@ -191,13 +192,13 @@ static bool run_all(struct lab *lab)
 		bool ok = apart && o->from != o->to ? run_apart(lab, seed)
 						    : run_once(lab, seed);
 
-		lab->totals.seeds++;
-		lab->totals.failed += !ok;
+		lab->totals->seeds++;
+		lab->totals->failed += !ok;
 		if (!ok && !apart) {
 			return false;
 		}
 	}
-	return lab->totals.failed == 0;
+	return lab->totals->failed == 0;
 }
 
 /* ---- what was exercised
@@ -308,13 +309,13 @@ static int verdict(const struct lab *lab, bool ok)
 	if (o->plant != PLANT_NONE) {
 		printf("planted bug %s: found by %llu of %llu seeds\n",
 		       plant_names[o->plant],
-		       (unsigned long long)lab->totals.failed,
-		       (unsigned long long)lab->totals.seeds);
-		return (lab->totals.failed > 0) == o->expect_found ? 0 : 1;
+		       (unsigned long long)lab->totals->failed,
+		       (unsigned long long)lab->totals->seeds);
+		return (lab->totals->failed > 0) == o->expect_found ? 0 : 1;
 	}
-	print_counts(&lab->totals);
+	print_counts(lab->totals);
 	if (ok && o->coverage) {
-		ok = covered(&lab->totals);
+		ok = covered(lab->totals);
 	}
 	return ok ? 0 : 1;
 }
@@ -332,6 +333,13 @@ int main(int argc, char **argv)
 			"early-checkpoint [--expect-found]]\n");
 		free(lab);
 		return 2;
+	}
+	lab->totals = mmap(NULL, sizeof *lab->totals, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (lab->totals == MAP_FAILED) {
+		perror("mmap");
+		free(lab);
+		return 3;
 	}
 	(void)signal(SIGABRT, on_signal);
 	(void)signal(SIGSEGV, on_signal);

@@ -54,6 +54,11 @@ static void draw_caps(struct sim *sim, struct store_caps *c)
 	c->max_bytes = 4096;
 	c->max_value = 64;
 	c->max_key = 48;
+	if (sim->plan.source_eras || sim->plan.target_eras) {
+		/* No real server takes fewer keys at once than a probe reads
+		 * to tell a replaced store from the known one. */
+		c->max_ops = KV_MAX(c->max_ops, SIM_PROBES);
+	}
 	c->write_timeout_ms = timeouts[sim_below(&sim->rand, 4)];
 	c->scan_page =
 	    pick(sim, 1, 3) == 1 ? pick(sim, 1, 3) : pick(sim, 4, 20);
