@@ -8,10 +8,10 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
 #include "agent/cli.h"
 #include "agent/diff.h"
 #include "agent/loop.h"
+#include "agent/oneshot.h"
 #include "agent/out.h"
 #include "agent/progress.h"
 
@@ -258,45 +258,24 @@ static int compare(struct job *j)
 /* ---- repair
  * ---------------------------------------------------------------------*/
 
-struct repair {
-	struct agent *agent;
-	struct route_status last;
-	char held[KV_ERR_TEXT_MAX];
-	bool done;
-};
-
 static void changed_cb(struct agent_route *r, void *ctx)
 {
-	struct repair *rep = ctx;
-	struct route_status st;
+	struct oneshot *shot = ctx;
 
-	agent_status(r, &st);
-	if (rep->done || (st.phase != ROUTE_DONE && st.phase != ROUTE_HELD &&
-			  st.phase != ROUTE_FAILED)) {
-		return;
-	}
-	rep->last = st;
-	rep->last.held = NULL;
-	if (st.held != NULL) {
-		(void)snprintf(rep->held, sizeof(rep->held), "%s", st.held);
-		rep->last.held = rep->held;
-	}
-	rep->done = true;
-	agent_stop(rep->agent);
+	oneshot_changed(shot, r);
 }
 
-static int repair_report(const struct repair *rep)
+static int repair_report(const struct oneshot *shot)
 {
-	const struct route_status *st = &rep->last;
-	struct kv_err err = st->error;
+	const struct route_status *st = &shot->last;
+	struct kv_err err = {0};
 
-	if (!rep->done) {
+	if (!shot->done) {
 		return cli_complain(CLI_FAILED,
 				    "diff: the repair was ended by a signal; "
 				    "the same command goes on");
 	}
-	if (st->phase == ROUTE_FAILED || st->exit_status != KV_OK) {
-		err.status = err.status != KV_OK ? err.status : KV_BROKEN;
+	if (oneshot_failed(shot, &err)) {
 		(void)kv_wrap(&err, "diff: repair");
 		cli_advise(&err);
 		return cli_error(&err);
@@ -342,7 +321,7 @@ static int check_repair(struct job *j)
 
 static int repair(struct job *j)
 {
-	struct repair rep = {0};
+	struct oneshot shot = {.timeout_ms = j->args->timeout_ms};
 	struct agent_params p = {
 	    .registry = j->cli->registry,
 	    .state_path = j->state_path,
@@ -350,7 +329,7 @@ static int repair(struct job *j)
 	    .repair = true,
 	    .timeout_ms = j->args->timeout_ms,
 	    .changed = changed_cb,
-	    .ctx = &rep,
+	    .ctx = &shot,
 	};
 	struct agent_route *r;
 	int code;
@@ -359,18 +338,18 @@ static int repair(struct job *j)
 		j->conf->delete_policy = CONF_DELETE_NEVER;
 	}
 	kv_err_clear(&j->err);
-	if (agent_open(&p, &rep.agent, &j->err) != KV_OK) {
+	if (agent_open(&p, &shot.agent, &j->err) != KV_OK) {
 		(void)kv_wrap(&j->err, "diff: cannot repair");
 		return cli_error(&j->err);
 	}
-	if (agent_add(rep.agent, j->conf, &r, &j->err) != KV_OK) {
+	if (agent_add(shot.agent, j->conf, &r, &j->err) != KV_OK) {
 		code = cli_error(&j->err);
 	} else {
 		agent_start(r);
-		agent_run(rep.agent);
-		code = repair_report(&rep);
+		agent_run(shot.agent);
+		code = repair_report(&shot);
 	}
-	agent_close(rep.agent);
+	agent_close(shot.agent);
 	return code;
 }
 

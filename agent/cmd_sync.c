@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <signal.h>
 
-#include "agent/agent.h"
 #include "agent/cli.h"
+#include "agent/oneshot.h"
 #include "agent/out.h"
 #include "agent/progress.h"
 
@@ -21,59 +21,18 @@ struct sync {
 	struct out out;
 	struct progress progress;
 	uint64_t known_keys;
-	bool followed; /* was in phase FOLLOWING once */
-	bool done;     /* `last` says how it ended */
-	struct route_status last;
-	char held[KV_ERR_TEXT_MAX];
+	struct oneshot shot;
 	uint64_t plan[SYNC_VERDICTS]; /* --dry-run: how many of each */
 	uint64_t plan_conflicts;
 };
 
-/* ---- while it goes
- * ---------------------------------------------------------*/
-
-static void keep(struct sync *s, const struct route_status *st)
-{
-	s->last = *st;
-	s->last.held = NULL;
-	if (st->held != NULL) {
-		(void)snprintf(s->held, sizeof(s->held), "%s", st->held);
-		s->last.held = s->held;
-	}
-}
-
-/* Has it come to an end by itself? */
-static bool is_over(const struct sync *s)
-{
-	switch (s->last.phase) {
-	case ROUTE_DONE:
-		return true;
-	case ROUTE_HELD:
-		return !s->args->follow;
-	case ROUTE_FAILED:
-		/* Nothing gets better by waiting before the first success;
-		 * later an agent that follows stays and tries again. */
-		return !s->followed;
-	default:
-		return false;
-	}
-}
+/* ---- while it goes ------------------------------------------------------ */
 
 static void changed_cb(struct agent_route *r, void *ctx)
 {
 	struct sync *s = ctx;
-	struct route_status st;
 
-	if (s->done) {
-		return;
-	}
-	agent_status(r, &st);
-	keep(s, &st);
-	s->followed = s->followed || st.phase == ROUTE_FOLLOWING;
-	if (agent_signal(s->agent) == 0 && is_over(s)) {
-		s->done = true;
-		agent_stop(s->agent);
-	}
+	oneshot_changed(&s->shot, r);
 }
 
 static void stopping_cb(void *ctx)
@@ -162,7 +121,8 @@ static void plan_cb(struct agent_route *r, const struct route_plan *p,
 static int plan_report(struct sync *s)
 {
 	bool carried = s->plan[RECONCILE_QUARANTINE] == 0 &&
-		       s->plan[RECONCILE_HOLD] == 0 && s->last.held == NULL;
+		       s->plan[RECONCILE_HOLD] == 0 &&
+		       s->shot.last.held == NULL;
 	json_t *object, *counts;
 	unsigned v;
 
@@ -174,7 +134,7 @@ static int plan_report(struct sync *s)
 				      reconcile_verdict_name(v), s->plan[v]);
 		}
 		out_json_uint(&s->out, counts, "conflicts", s->plan_conflicts);
-		out_json_text(&s->out, object, "held", s->last.held);
+		out_json_text(&s->out, object, "held", s->shot.last.held);
 		out_json(&s->out, object);
 	} else {
 		out_text(&s->out, "plan:");
@@ -194,7 +154,7 @@ static int plan_report(struct sync *s)
 
 static void report_json(struct sync *s, uint64_t index)
 {
-	const struct route_status *st = &s->last;
+	const struct route_status *st = &s->shot.last;
 	json_t *object = out_json_object(&s->out);
 
 	out_json_uint(&s->out, object, "index", index);
@@ -225,7 +185,7 @@ static void report_index(struct sync *s, uint64_t index)
 /* Everything is done that could be done: was that everything? */
 static int report_done(struct sync *s)
 {
-	const struct route_status *st = &s->last;
+	const struct route_status *st = &s->shot.last;
 
 	if (st->held != NULL || st->phase == ROUTE_HELD) {
 		if (s->args->json) {
@@ -249,35 +209,21 @@ static int report_done(struct sync *s)
 	return CLI_OK;
 }
 
-static int report_failed(const struct sync *s)
-{
-	const struct route_status *st = &s->last;
-	struct kv_err err = st->error;
-
-	if (err.status == KV_OK) {
-		err.status =
-		    st->exit_status == KV_OK ? KV_DENIED : st->exit_status;
-		(void)kv_fail(&err, err.status, "%s",
-			      kv_status_text(err.status));
-	}
-	(void)kv_wrap(&err, "sync");
-	cli_advise(&err);
-	return cli_error(&err);
-}
-
 static int report(struct sync *s)
 {
 	int signum = agent_signal(s->agent);
+	struct kv_err err = {0};
 
-	if (s->done &&
-	    (s->last.phase == ROUTE_FAILED || s->last.exit_status != KV_OK)) {
-		return report_failed(s);
+	if (oneshot_failed(&s->shot, &err)) {
+		(void)kv_wrap(&err, "sync");
+		cli_advise(&err);
+		return cli_error(&err);
 	}
-	if (s->done) {
+	if (s->shot.done) {
 		return report_done(s);
 	}
 	if (signum != 0 && s->args->follow) {
-		report_index(s, s->last.saved);
+		report_index(s, s->shot.last.saved);
 		return CLI_OK;
 	}
 	if (signum != 0) {
@@ -348,6 +294,9 @@ static int start(struct sync *s, const struct cli *cli, struct kv_err *err)
 	if (status != KV_OK) {
 		return status;
 	}
+	s->shot = (struct oneshot){.agent = s->agent,
+				   .follow = s->args->follow,
+				   .timeout_ms = s->args->timeout_ms};
 	s->known_keys = agent_known_keys(s->agent, s->args->route.name);
 	status = agent_add(s->agent, &s->args->route, &s->route, err);
 	if (status != KV_OK) {
