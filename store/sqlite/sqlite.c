@@ -16,14 +16,10 @@
  */
 #include "store/sqlite/sqlite.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "store/base/worker.h"
 #include "store/sqlite/kvfile.h"
 #include "store/sqlite/notice.h"
+#include "store/sqlite/place.h"
 #include "store/sqlite/schema.h"
 
 #define MAX_OPS 1024
@@ -385,60 +381,6 @@ static void start_look(struct notice *n)
 /* ---- open
  * --------------------------------------------------------------------*/
 
-/* Nothing but stat and access: the file is opened on the worker. */
-static int check_missing(const struct backend *b, struct kv_err *err)
-{
-	const char *slash = strrchr(b->path, '/');
-	char *dir;
-	int rv = KV_OK;
-
-	PRE(slash != NULL);
-	if ((b->store->flags & STORE_CREATE) == 0) {
-		return kv_fail(err, KV_KEY_NOT_FOUND, "%s: no such file",
-			       b->path);
-	}
-	dir = kv_strdup(b->path);
-	if (dir == NULL) {
-		return kv_fail(err, KV_NO_MEMORY, "no memory to open a store");
-	}
-	dir[slash == b->path ? 1 : slash - b->path] = '\0';
-	if (access(dir, F_OK) != 0) {
-		rv = kv_fail(err, KV_BAD_ARGUMENT,
-			     "%s: its folder cannot be reached (%s): make it "
-			     "first",
-			     b->path, strerror(errno));
-	} else if (access(dir, W_OK | X_OK) != 0) {
-		rv = kv_fail(err, KV_DENIED,
-			     "%s: no file can be made in its folder (%s)",
-			     b->path, strerror(errno));
-	}
-	kv_free(dir);
-	return rv;
-}
-
-static int check_place(const struct backend *b, struct kv_err *err)
-{
-	struct stat sb;
-
-	if (stat(b->path, &sb) != 0) {
-		if (errno == ENOENT) {
-			return check_missing(b, err);
-		}
-		return kv_fail(err,
-			       errno == EACCES ? KV_DENIED : KV_BAD_ARGUMENT,
-			       "%s: %s", b->path, strerror(errno));
-	}
-	if (!S_ISREG(sb.st_mode)) {
-		return kv_fail(err, KV_BAD_ARGUMENT, "%s: not a plain file",
-			       b->path);
-	}
-	if (access(b->path, R_OK) != 0) {
-		return kv_fail(err, KV_DENIED, "%s: %s", b->path,
-			       strerror(errno));
-	}
-	return KV_OK;
-}
-
 static int read_options(struct backend *b, struct kv_err *err)
 {
 	const struct uri *u = b->store->uri;
@@ -531,7 +473,7 @@ static int sqlite_open(struct store *st, struct kv_err *err)
 	}
 	rv = read_options(b, err);
 	if (rv == KV_OK) {
-		rv = check_place(b, err);
+		rv = place_check(b->path, b->file.create, err);
 	}
 	if (rv != KV_OK) {
 		goto err_path;
@@ -594,38 +536,11 @@ static void sqlite_close(struct store *st)
 /* ---- the table
  * ---------------------------------------------------------------*/
 
-/* Two names of a file that does not exist yet: the same folder, the same name
- * in it. */
-static bool same_missing(const char *a, const char *b)
-{
-	const char *as = strrchr(a, '/'), *bs = strrchr(b, '/');
-	struct stat x, y;
-	char *ad = kv_strdup(a), *bd = kv_strdup(b);
-	bool same = true; /* in doubt */
-
-	if (ad != NULL && bd != NULL) {
-		ad[as - a + 1] = '\0';
-		bd[bs - b + 1] = '\0';
-		same = strcmp(as, bs) == 0 && stat(ad, &x) == 0 &&
-		       stat(bd, &y) == 0 && x.st_dev == y.st_dev &&
-		       x.st_ino == y.st_ino;
-	}
-	kv_free(ad);
-	kv_free(bd);
-	return same;
-}
-
 static bool sqlite_same_place(const struct store *a, const struct store *b)
 {
 	const struct backend *x = a->impl, *y = b->impl;
-	struct stat xs, ys;
-	bool x_there = stat(x->path, &xs) == 0;
-	bool y_there = stat(y->path, &ys) == 0;
 
-	if (x_there && y_there) {
-		return xs.st_dev == ys.st_dev && xs.st_ino == ys.st_ino;
-	}
-	return !x_there && !y_there && same_missing(x->path, y->path);
+	return place_same(x->path, y->path);
 }
 
 static const char *const schemes[] = {"sqlite", NULL};

@@ -118,6 +118,7 @@ static void run_row(const struct row *row, const char *pragma)
 	world_open(&w, "?poll=3600000");
 	assert_tree(&w, ""); /* makes the file */
 	h = plain_open(w.path);
+	plain_exec(h, "PRAGMA synchronous=OFF");
 	plain_exec(h, pragma);
 	plain_exec(h, row->before);
 	puller_start(&w, &p, "", 0);
@@ -396,6 +397,7 @@ static void random_statements(void **state)
 	world_open(&w, "");
 	puller_start(&w, &p, "", 0);
 	h = plain_open(w.path);
+	plain_exec(h, "PRAGMA synchronous=OFF");
 	for (unsigned i = 0; i < 600; i++) {
 		unsigned n = 1 + (unsigned)(next_random(&seed) % 3);
 		char sql[256];
