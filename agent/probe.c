@@ -62,6 +62,7 @@ static void judge_source_keys(struct probe *p, bool *newest)
 	const struct store_page *page = p->scan[SOURCE].page;
 
 	p->matches = 0;
+	p->moved = 0;
 	*newest = false;
 	for (size_t i = 0; i < p->n; i++) {
 		const struct state_row *row = &p->rows[i];
@@ -70,13 +71,15 @@ static void judge_source_keys(struct probe *p, bool *newest)
 		if (pair == NULL) {
 			continue;
 		}
-		if (pair->index == row->source_index) {
+		if (!pair->gone && pair->index == row->source_index) {
 			p->matches++;
 			*newest = *newest || i == 0;
 		} else if (pair->index < row->source_index ||
 			   pair->index <= p->told) {
 			/* A change that was never told, or was undone. */
 			p->new_source = true;
+		} else {
+			p->moved++; /* changed since: it will be told */
 		}
 	}
 }
@@ -128,7 +131,7 @@ static void at_done(struct store_scan *req)
 	pair = source_pair(p, &p->rows[0], req->page);
 	if (req->page->at != p->rows[0].source_index) {
 		/* This backend cannot look back: the other keys must do. */
-		p->doubt_source = p->matches == 0;
+		p->doubt_source = p->matches == 0 && p->moved < p->n;
 	} else if (pair == NULL || pair->index != p->rows[0].source_index) {
 		p->new_source = true;
 	}
@@ -247,6 +250,7 @@ static void ask(struct probe *p)
 
 		memset(req, 0, sizeof *req);
 		req->names_only = true;
+		req->with_gone = side == SOURCE;
 		req->limit = 1;
 		if (p->n > 0) {
 			req->keys = keys[side];

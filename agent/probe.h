@@ -29,6 +29,7 @@ struct probe {
 	struct store_scan at_scan;
 	unsigned pending;
 	size_t matches; /* sampled keys that the source has unchanged */
+	size_t moved;	/* those that it changed or deleted since, by its log */
 	bool running;
 	bool canceled;
 	/* As they were before anything was asked: what goes on meanwhile must

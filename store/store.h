@@ -84,6 +84,8 @@ struct store_pair {
 	struct slice value; /* empty when only names were asked for */
 	uint64_t index;
 	struct store_version version;
+	bool gone; /* no such key any more: index is that of its delete (only
+		      with store_scan.with_gone) */
 };
 
 #define STORE_IDENTITY_MAX 64
@@ -221,6 +223,8 @@ struct store_scan {
 			page->at) */
 	bool names_only; /* [in] values stay empty */
 	bool local;	 /* [in] an answer that may be stale will do */
+	bool with_gone;	 /* [in] with keys: those that were deleted, too, where
+			    the backend remembers */
 	store_scan_cb cb;
 	void *data;
 	struct kv_err err; /* out */

@@ -137,6 +137,31 @@ static int scan_rows(struct kvfile *f, const struct store *st,
 		   : kvfile_fail(f, rc, "reading keys", &req->err);
 }
 
+/* The delete of a key that is not there, where the log remembers it. */
+static int add_gone(struct kvfile *f, struct slice key, struct slice stored,
+		    struct store_page *page, size_t *cap, struct kv_err *err)
+{
+	sqlite3_stmt *s = f->stmts[KVFILE_GONE];
+	struct store_pair *pair;
+	int rc = kvfile_bind_bytes(s, 1, stored);
+
+	if (rc == SQLITE_OK) {
+		rc = sqlite3_step(s);
+	}
+	if (rc == SQLITE_ROW) {
+		pair = store_page_add(page, cap, key, slice_of(NULL, 0));
+		if (pair == NULL) {
+			return no_memory(err);
+		}
+		pair->gone = true;
+		pair->index = (uint64_t)sqlite3_column_int64(s, 0);
+	} else if (rc != SQLITE_DONE) {
+		return kvfile_fail(f, rc, "reading the log", err);
+	}
+	(void)sqlite3_reset(s);
+	return KV_OK;
+}
+
 static int scan_keys(struct kvfile *f, const struct store *st,
 		     struct store_scan *req, struct store_page *page)
 {
@@ -163,6 +188,12 @@ static int scan_keys(struct kvfile *f, const struct store *st,
 			}
 		} else if (rc != SQLITE_DONE) {
 			return kvfile_fail(f, rc, "reading a key", &req->err);
+		} else if (req->with_gone) {
+			rc = add_gone(f, req->keys[i], stored, page, &cap,
+				      &req->err);
+			if (rc != KV_OK) {
+				return rc;
+			}
 		}
 		(void)sqlite3_reset(s);
 	}
