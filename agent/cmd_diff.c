@@ -313,7 +313,7 @@ static int check_repair(struct job *j)
 	}
 	status = state_open(j->state_path, 0, &state, &j->err);
 	if (status != KV_OK) {
-		return kv_wrap(&j->err, "cannot repair");
+		return kv_wrap(&j->err, "diff: cannot repair");
 	}
 	state_close(state);
 	return KV_OK;
@@ -359,7 +359,7 @@ static int repair(struct job *j)
 /* One route, from beginning to end. Takes what conf holds, perhaps. */
 static int run_job(struct job *j)
 {
-	if (check_repair(j) != KV_OK || compare(j) != KV_OK) {
+	if (compare(j) != KV_OK) {
 		(void)kv_wrap(&j->err, "diff");
 		cli_advise(&j->err);
 		return cli_error(&j->err);
@@ -381,7 +381,8 @@ static int run_pair(struct job *j)
 	} else {
 		j->conf = &j->args->route;
 		j->state_path = path;
-		code = run_job(j);
+		code =
+		    check_repair(j) == KV_OK ? run_job(j) : cli_error(&j->err);
 	}
 	kv_free(path);
 	return code;
@@ -424,8 +425,11 @@ static int run_file(struct job *j)
 		code = cli_error(&j->err);
 	} else {
 		j->state_path = path;
-		code = run_routes(
-		    j, conf, j->args->n_args > 0 ? j->args->args[0] : NULL);
+		code = check_repair(j) != KV_OK
+			   ? cli_error(&j->err)
+			   : run_routes(j, conf,
+					j->args->n_args > 0 ? j->args->args[0]
+							    : NULL);
 	}
 	conf_free(conf);
 	kv_free(path);

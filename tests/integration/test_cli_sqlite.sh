@@ -33,6 +33,7 @@ error() {
 	grep '^kvmirror: ' err | grep -qF -- "$text" ||
 		fail "$what: no '$text' in: $(cat err)"
 }
+follows() { "$KVMIRROR" "$@" | grep -q FOLLOWING; }
 sql() { sqlite3 "$@"; }
 fill() { sql "$1" "$2" || fail "sqlite3 $1"; }
 
@@ -270,7 +271,7 @@ grep -q conflit typo.yaml || fail "a file that is no state was written to"
 
 # a state file in use: both who comes second and --repair are told who has it
 agent_start holder sync $A $B --follow
-await 30 grep -q reconciled\\\|follow holder.log
+await 30 follows status $A $B
 error "state in use" 3 "$(proc_pid holder)" sync $A $B
 run "put for repair" 0 store put $A /later 1
 await 30 "$KVMIRROR" store exists $B /later
@@ -335,11 +336,10 @@ on_small_disk() {
 }
 mkdir small
 if unshare -m sh -c 'mount -t tmpfs -o size=400k none "$0"' small 2>err; then
-	fill big.db "CREATE TABLE kv(key PRIMARY KEY, value);
-		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
-		WHERE i < 300) INSERT INTO kv SELECT '/k' || i,
-		hex(randomblob(2000)) FROM n"
-	run "make the store's own schema" 0 store list sqlite:big.db
+	run "a big source" 0 store put sqlite:big.db /k 0
+	fill big.db "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1
+		FROM n WHERE i < 300) INSERT INTO kv(key, value)
+		SELECT '/k' || i, hex(randomblob(2000)) FROM n"
 	code=0
 	on_small_disk small "$KVMIRROR" sync sqlite:big.db sqlite:small/t.db \
 		--state full.db --timeout 2 >out || code=$?
@@ -391,10 +391,13 @@ sed 's/a.db/none.db/' run.yaml >run2.yaml
 error "run: no such source" 2 "run2.yaml:4: route 'one'" run -c run2.yaml
 sed 's/one.db/a.db/' run.yaml >run3.yaml
 error "run: overlap" 2 "overlap" run -c run3.yaml
-run "status of what never ran" 3 status -c run.yaml
+sed "s/run.db/never.db/" run.yaml >run4.yaml
+error "status of what never ran" 3 "never.db" status -c run4.yaml
 
 agent_start agent run -c run.yaml
 await 30 "$KVMIRROR" diff -c run.yaml
+await 30 follows status -c run.yaml one
+await 30 follows status -c run.yaml two
 run "status -c" 0 status -c run.yaml --json
 out_has "status -c" '"name":"one","phase":"FOLLOWING"'
 out_has "status -c" '"name":"two","phase":"FOLLOWING"'
