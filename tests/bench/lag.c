@@ -100,11 +100,12 @@ static void print_side(struct lag *l, int side, const char *name)
 {
 	int64_t *v = l->values[side];
 	size_t n = l->n[side];
+	int64_t max = bench_percentile(v, n, 1);
 
 	(void)printf("%s_p50=%lld %s_p99=%lld %s_max=%lld ", name,
 		     (long long)bench_percentile(v, n, 0.5), name,
 		     (long long)bench_percentile(v, n, 0.99), name,
-		     (long long)v[n - 1]);
+		     (long long)max);
 }
 
 int bench_lag(struct bench *b, const struct bench_args *a)
