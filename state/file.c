@@ -222,12 +222,20 @@ int state_is_held(const char *path, bool *held, struct kv_err *err)
 /* ---- whose file it is */
 
 #define HEADER_SIZE 100
+#define HEADER_MODES 18 /* how it may be written, and read: 1 or 2 (WAL) */
 #define HEADER_APPLICATION 68
+
+static bool is_mode(uint8_t byte)
+{
+	return byte == 1 || byte == 2;
+}
 
 static int look_header(const char *path, const uint8_t *h, size_t n,
 		       struct kv_err *err)
 {
 	const uint8_t *a = h + HEADER_APPLICATION;
+	uint32_t id = (uint32_t)a[0] << 24 | (uint32_t)a[1] << 16 |
+		      (uint32_t)a[2] << 8 | a[3];
 
 	if (n < HEADER_SIZE || memcmp(h, "SQLite format 3", 16) != 0) {
 		return kv_fail(err, KV_BROKEN,
@@ -236,13 +244,20 @@ static int look_header(const char *path, const uint8_t *h, size_t n,
 			       "reconciles) or name another",
 			       path);
 	}
-	if (((uint32_t)a[0] << 24 | (uint32_t)a[1] << 16 | (uint32_t)a[2] << 8 |
-	     a[3]) != SCHEMA_APPLICATION_ID) {
+	if (id != SCHEMA_APPLICATION_ID) {
 		return kv_fail(err, KV_BROKEN,
 			       "state file %s is a database of another "
 			       "program, or damaged; name another, or move it "
 			       "away (the next start reconciles)",
 			       path);
+	}
+	/* SQLite would only say that it may not be written. */
+	if (!is_mode(h[HEADER_MODES]) || !is_mode(h[HEADER_MODES + 1])) {
+		return kv_fail(err, KV_BROKEN,
+			       "state file %s is damaged: its header; move it, "
+			       "%s-wal and %s-shm away: the next start "
+			       "reconciles",
+			       path, path, path);
 	}
 	return KV_OK;
 }

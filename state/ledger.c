@@ -172,7 +172,8 @@ static void bind_row(struct sql *q, int64_t route, const struct state_row *r)
 
 /* The statements that putting rows takes, open side by side. */
 struct putter {
-	struct sql update, kind, put, drop;
+	struct sql update, kind, put, drop, add;
+	bool add_first; /* the last row was new: the next may well be, too */
 };
 
 /* The kind of the row that is there; NONE for none, and on an error. */
@@ -201,6 +202,19 @@ static void put_row(struct putter *p, int64_t route, const struct state_row *r,
 	enum state_row_kind old;
 	int64_t changed;
 
+	if (p->add_first) {
+		bind_row(&p->add, route, r);
+		changed = sql_run(&p->add);
+		sql_again(&p->add);
+		if (changed > 0) {
+			t->rows[r->kind]++;
+			return;
+		}
+		if (!sql_is_ok(&p->add)) {
+			return;
+		}
+		p->add_first = false;
+	}
 	bind_row(&p->update, route, r);
 	changed = sql_run(&p->update);
 	sql_again(&p->update);
@@ -211,6 +225,7 @@ static void put_row(struct putter *p, int64_t route, const struct state_row *r,
 	if (!sql_is_ok(&p->kind)) {
 		return;
 	}
+	p->add_first = old == STATE_ROW_NONE;
 	bind_row(&p->put, route, r);
 	(void)sql_run(&p->put);
 	sql_again(&p->put);
@@ -236,7 +251,7 @@ static void drop_row(struct putter *p, int64_t route, struct slice key,
 static bool putter_ok(const struct putter *p)
 {
 	return sql_is_ok(&p->update) && sql_is_ok(&p->kind) &&
-	       sql_is_ok(&p->put) && sql_is_ok(&p->drop);
+	       sql_is_ok(&p->put) && sql_is_ok(&p->drop) && sql_is_ok(&p->add);
 }
 
 static int close_both(struct sql *q, int status, struct kv_err *err)
@@ -273,6 +288,8 @@ int ledger_put(struct state *st, int64_t route, const struct state_row *rows,
 	p.kind = sql_open(st, SQL_LEDGER_KIND);
 	p.put = sql_open(st, SQL_LEDGER_PUT);
 	p.drop = sql_open(st, SQL_LEDGER_DROP);
+	p.add = sql_open(st, SQL_LEDGER_NEW);
+	p.add_first = false;
 	for (size_t i = 0; i < n && putter_ok(&p); i++) {
 		if (rows[i].kind == STATE_ROW_NONE) {
 			drop_row(&p, route, rows[i].key, t);
@@ -284,6 +301,7 @@ int ledger_put(struct state *st, int64_t route, const struct state_row *rows,
 	status = close_both(&p.update, status, err);
 	status = close_both(&p.kind, status, err);
 	status = close_both(&p.put, status, err);
+	status = close_both(&p.add, status, err);
 	return close_both(&p.drop, status, err);
 }
 

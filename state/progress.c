@@ -88,11 +88,9 @@ static void checkpoint_read(struct sql *q, int64_t route,
 			    struct state_checkpoint *cp)
 {
 	char counters[4 * COUNTERS_MAX];
+	bool saved = sql_get_int(q) != 0;
 	int64_t sum;
 
-	if (sql_get_int(q) == 0) {
-		return; /* none was saved */
-	}
 	cp->index = sql_get_u64(q);
 	cp->complete = sql_get_int(q) != 0;
 	sql_get_text(q, cp->source_identity, sizeof cp->source_identity);
@@ -103,7 +101,9 @@ static void checkpoint_read(struct sql *q, int64_t route,
 	sum = sql_get_int(q);
 	cp->fuse_since_ms = sql_get_u64(q);
 	cp->fuse_deletes = sql_get_u64(q);
-	if (sum != checkpoint_sum(route, cp, counters)) {
+	if (!saved && sum == 0) {
+		memset(cp, 0, sizeof *cp);
+	} else if (!saved || sum != checkpoint_sum(route, cp, counters)) {
 		sql_stop(q, KV_BROKEN, "a route's checkpoint");
 	}
 	counters_parse(counters, &cp->counters);
@@ -157,56 +157,106 @@ int checkpoint_save(struct state *st, int64_t route,
 
 /* ---- counts */
 
+/* The counts as one row of numbers, in the order of the columns. */
+enum { TALLY_COLUMNS = STATE_ROW_STALE + 3 };
+
+static void tally_numbers(struct tally *t, int64_t *numbers[TALLY_COLUMNS])
+{
+	size_t n = 0;
+
+	for (int k = STATE_ROW_OWNED; k <= STATE_ROW_STALE; k++) {
+		numbers[n++] = &t->rows[k];
+	}
+	numbers[n++] = &t->quarantine;
+	numbers[n++] = &t->foreign;
+	numbers[n++] = &t->journal;
+	POST(n == TALLY_COLUMNS);
+}
+
+/* The delete fuse rests on a count: it has a sum, too. */
+static int64_t tally_sum(int64_t route, int64_t *const numbers[TALLY_COLUMNS])
+{
+	uint8_t bytes[8 + 8 * TALLY_COLUMNS];
+	struct pack b = {.p = bytes};
+
+	pack_u64(&b, (uint64_t)route);
+	for (size_t i = 0; i < TALLY_COLUMNS; i++) {
+		pack_u64(&b, (uint64_t)*numbers[i]);
+	}
+	return sum_of(slice_of(b.p, b.n));
+}
+
+int progress_add(struct state *st, int64_t route, struct kv_err *err)
+{
+	struct sql q = sql_open(st, SQL_PROGRESS_ADD);
+	struct tally zero = {{0}, 0, 0, 0};
+	int64_t *numbers[TALLY_COLUMNS];
+
+	tally_numbers(&zero, numbers);
+	sql_int(&q, route);
+	sql_int(&q, tally_sum(route, numbers));
+	(void)sql_run(&q);
+	return sql_close(&q, err);
+}
+
 int tally_get(struct state *st, int64_t route, struct tally *t,
 	      struct kv_err *err)
 {
 	struct sql q = sql_open(st, SQL_TALLY_GET);
+	int64_t *numbers[TALLY_COLUMNS];
 
 	memset(t, 0, sizeof *t);
+	tally_numbers(t, numbers);
 	sql_int(&q, route);
 	if (sql_next(&q)) {
-		for (int k = STATE_ROW_OWNED; k <= STATE_ROW_STALE; k++) {
-			t->rows[k] = sql_get_int(&q);
+		for (size_t i = 0; i < TALLY_COLUMNS; i++) {
+			*numbers[i] = sql_get_int(&q);
 		}
-		t->quarantine = sql_get_int(&q);
-		t->foreign = sql_get_int(&q);
-		t->journal = sql_get_int(&q);
+		if (sql_get_int(&q) != tally_sum(route, numbers)) {
+			sql_stop(&q, KV_BROKEN, "a route's counts");
+		}
 	} else if (q.rc == SQLITE_DONE) {
 		no_route(&q);
 	}
 	return sql_close(&q, err);
 }
 
-static bool tally_is_zero(const struct tally *t)
+static int tally_set(struct state *st, int64_t route,
+		     int64_t *const numbers[TALLY_COLUMNS], struct kv_err *err)
 {
-	int64_t any = t->quarantine | t->foreign | t->journal;
+	struct sql q = sql_open(st, SQL_TALLY_SET);
 
-	for (int k = STATE_ROW_OWNED; k <= STATE_ROW_STALE; k++) {
-		any |= t->rows[k];
+	for (size_t i = 0; i < TALLY_COLUMNS; i++) {
+		sql_int(&q, *numbers[i]);
 	}
-	return any == 0;
+	sql_int(&q, tally_sum(route, numbers));
+	sql_int(&q, route);
+	(void)sql_run(&q);
+	return sql_close(&q, err);
 }
 
-int tally_add(struct state *st, int64_t route, const struct tally *t,
+int tally_add(struct state *st, int64_t route, struct tally *t,
 	      struct kv_err *err)
 {
-	struct sql q;
+	struct tally now;
+	int64_t *more[TALLY_COLUMNS];
+	int64_t *sums[TALLY_COLUMNS];
+	int64_t any = 0;
+	int status;
 
-	if (tally_is_zero(t)) {
+	tally_numbers(t, more);
+	tally_numbers(&now, sums);
+	for (size_t i = 0; i < TALLY_COLUMNS; i++) {
+		any |= *more[i];
+	}
+	if (any == 0) {
 		return KV_OK;
 	}
-	q = sql_open(st, SQL_TALLY_ADD);
-	for (int k = STATE_ROW_OWNED; k <= STATE_ROW_STALE; k++) {
-		sql_int(&q, t->rows[k]);
+	status = tally_get(st, route, &now, err);
+	for (size_t i = 0; i < TALLY_COLUMNS; i++) {
+		*sums[i] += *more[i];
 	}
-	sql_int(&q, t->quarantine);
-	sql_int(&q, t->foreign);
-	sql_int(&q, t->journal);
-	sql_int(&q, route);
-	if (sql_run(&q) == 0) {
-		no_route(&q);
-	}
-	return sql_close(&q, err);
+	return status == KV_OK ? tally_set(st, route, sums, err) : status;
 }
 
 static uint64_t count_of(int64_t n)

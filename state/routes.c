@@ -70,11 +70,28 @@ static int sweep_route(struct state *st, int64_t route, struct kv_err *err)
 	return tx_end(st, status, err);
 }
 
+/* The sum of a route that may be dropped: damage must not look like one. */
+static int64_t left_sum(int64_t route)
+{
+	uint8_t bytes[16];
+	struct pack b = {.p = bytes};
+
+	pack_u64(&b, sum_part(slice_str("left")));
+	pack_u64(&b, (uint64_t)route);
+	return sum_of(slice_of(b.p, b.n));
+}
+
 static int find_left(struct state *st, int64_t *route, struct kv_err *err)
 {
 	struct sql q = sql_open(st, SQL_ROUTE_LEFT);
 
-	*route = sql_next(&q) ? sql_get_int(&q) : 0;
+	*route = 0;
+	if (sql_next(&q)) {
+		*route = sql_get_int(&q);
+		if (sql_get_int(&q) != left_sum(*route)) {
+			sql_stop(&q, KV_BROKEN, "a route without a name");
+		}
+	}
 	return sql_close(&q, err);
 }
 
@@ -112,29 +129,41 @@ static int64_t sum_of_fingerprint(const struct state_fingerprint *fp)
 			       slice_str(fp->filters));
 }
 
+/* Looks at a row of the table; is it the route's? */
+static bool compare(struct sql *q, const struct state_fingerprint *fp,
+		    int64_t *route, enum state_match *match)
+{
+	int64_t id = sql_get_int(q);
+	struct slice name = sql_get_blob(q);
+	struct slice stores = sql_get_blob(q);
+	struct slice filters = sql_get_blob(q);
+
+	if (sql_get_int(q) != fingerprint_sum(name, stores, filters)) {
+		sql_stop(q, KV_BROKEN, "a route's fingerprint");
+		return false;
+	}
+	if (!slice_eq(name, slice_str(fp->name))) {
+		return false;
+	}
+	*route = id;
+	*match = !slice_eq(stores, slice_str(fp->stores)) ? STATE_ROUTE_STORES
+		 : !slice_eq(filters, slice_str(fp->filters))
+		     ? STATE_ROUTE_FILTERS
+		     : STATE_ROUTE_SAME;
+	return true;
+}
+
+/* All routes are looked at, not only the one of that name: a name that is
+ * damaged would otherwise be a new route with an empty ledger. */
 static int find(struct state *st, const struct state_fingerprint *fp,
 		int64_t *route, enum state_match *match, struct kv_err *err)
 {
-	struct sql q = sql_open(st, SQL_ROUTE_FIND);
+	struct sql q = sql_open(st, SQL_ROUTE_LIST);
 
 	*match = STATE_ROUTE_NEW;
-	sql_text(&q, fp->name);
-	if (sql_next(&q)) {
-		struct slice stores;
-		struct slice filters;
-
-		*route = sql_get_int(&q);
-		stores = sql_get_blob(&q);
-		filters = sql_get_blob(&q);
-		if (fingerprint_sum(slice_str(fp->name), stores, filters) !=
-		    sql_get_int(&q)) {
-			sql_stop(&q, KV_BROKEN, "a route's fingerprint");
-		} else if (!slice_eq(stores, slice_str(fp->stores))) {
-			*match = STATE_ROUTE_STORES;
-		} else if (!slice_eq(filters, slice_str(fp->filters))) {
-			*match = STATE_ROUTE_FILTERS;
-		} else {
-			*match = STATE_ROUTE_SAME;
+	while (sql_next(&q)) {
+		if (compare(&q, fp, route, match)) {
+			break;
 		}
 	}
 	return sql_close(&q, err);
@@ -156,16 +185,14 @@ static int add(struct state *st, const struct state_fingerprint *fp,
 	if (status != KV_OK) {
 		return status;
 	}
-	q = sql_open(st, SQL_PROGRESS_ADD);
-	sql_int(&q, *route);
-	(void)sql_run(&q);
-	return sql_close(&q, err);
+	return progress_add(st, *route, err);
 }
 
 static int leave(struct state *st, int64_t route, struct kv_err *err)
 {
 	struct sql q = sql_open(st, SQL_ROUTE_LEAVE);
 
+	sql_int(&q, left_sum(route));
 	sql_int(&q, route);
 	(void)sql_run(&q);
 	return sql_close(&q, err);

@@ -22,15 +22,17 @@
 	X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                      \
 	X(COMMIT, "COMMIT")                                                    \
 	X(ROLLBACK, "ROLLBACK")                                                \
-	X(ROUTE_FIND,                                                          \
-	  "SELECT id, stores, filters, sum FROM route WHERE name = ?")         \
+	X(ROUTE_LIST, "SELECT id, name, stores, filters, sum FROM route"       \
+		      " NOT INDEXED WHERE name IS NOT NULL")                   \
 	X(ROUTE_ADD, "INSERT INTO route(name, stores, filters, sum)"           \
 		     " VALUES(?, ?, ?, ?)")                                    \
 	X(ROUTE_FILTERS, "UPDATE route SET filters = ?, sum = ? WHERE id = ?") \
-	X(ROUTE_LEAVE, "UPDATE route SET name = NULL WHERE id = ?")            \
-	X(ROUTE_LEFT, "SELECT id FROM route WHERE name IS NULL LIMIT 1")       \
+	X(ROUTE_LEAVE, "UPDATE route SET name = NULL, sum = ? WHERE id = ?")   \
+	X(ROUTE_LEFT,                                                          \
+	  "SELECT id, sum FROM route WHERE name IS NULL LIMIT 1")              \
 	X(ROUTE_DROP, "DELETE FROM route WHERE id = ?")                        \
-	X(PROGRESS_ADD, "INSERT INTO progress(route) VALUES(?)")               \
+	X(PROGRESS_ADD,                                                        \
+	  "INSERT INTO progress(route, tally_sum) VALUES(?, ?)")               \
 	X(PROGRESS_DROP, "DELETE FROM progress WHERE route = ?")               \
 	X(CHECKPOINT_LOAD,                                                     \
 	  "SELECT saved, position, complete, source_identity,"                 \
@@ -41,13 +43,13 @@
 	  " source_identity = ?, target_identity = ?, source_index = ?,"       \
 	  " target_index = ?, counters = ?, sum = ?, fuse_since_ms = ?,"       \
 	  " fuse_deletes = ? WHERE route = ?")                                 \
-	X(TALLY_GET, "SELECT owned, gone, yielded, stale, quarantine,"         \
-		     " foreign_keys, journal FROM progress WHERE route = ?")   \
-	X(TALLY_ADD,                                                           \
-	  "UPDATE progress SET owned = owned + ?, gone = gone + ?,"            \
-	  " yielded = yielded + ?, stale = stale + ?,"                         \
-	  " quarantine = quarantine + ?, foreign_keys = foreign_keys + ?,"     \
-	  " journal = journal + ? WHERE route = ?")                            \
+	X(TALLY_GET,                                                           \
+	  "SELECT owned, gone, yielded, stale, quarantine, foreign_keys,"      \
+	  " journal, tally_sum FROM progress WHERE route = ?")                 \
+	X(TALLY_SET,                                                           \
+	  "UPDATE progress SET owned = ?, gone = ?, yielded = ?, stale = ?,"   \
+	  " quarantine = ?, foreign_keys = ?, journal = ?, tally_sum = ?"      \
+	  " WHERE route = ?")                                                  \
 	X(LEDGER_PAGE,                                                         \
 	  "SELECT kind, source_index, version_a, version_b, hash, sum, key"    \
 	  " FROM ledger WHERE route = ? AND key > ? ORDER BY key LIMIT ?")     \
@@ -69,6 +71,10 @@
 	  " source_index = excluded.source_index,"                             \
 	  " version_a = excluded.version_a, version_b = excluded.version_b,"   \
 	  " hash = excluded.hash, sum = excluded.sum, kind = excluded.kind")   \
+	X(LEDGER_NEW,                                                          \
+	  "INSERT INTO ledger(source_index, version_a, version_b, hash, sum,"  \
+	  " route, key, kind) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"                  \
+	  " ON CONFLICT(route, key) DO NOTHING")                               \
 	X(LEDGER_DROP, "DELETE FROM ledger WHERE route = ? AND key = ?")       \
 	X(LEDGER_PURGE,                                                        \
 	  "DELETE FROM ledger INDEXED BY ledger_gone"                          \

@@ -96,8 +96,10 @@ struct tally {
 int tally_get(struct state *st, int64_t route, struct tally *t,
 	      struct kv_err *err) KV_MUSTCHECK;
 /* Adds differences; nothing is written when all are zero. */
-int tally_add(struct state *st, int64_t route, const struct tally *t,
+int tally_add(struct state *st, int64_t route, struct tally *t,
 	      struct kv_err *err) KV_MUSTCHECK;
+int progress_add(struct state *st, int64_t route, struct kv_err *err)
+    KV_MUSTCHECK;
 int checkpoint_save(struct state *st, int64_t route,
 		    const struct state_checkpoint *cp, struct kv_err *err)
     KV_MUSTCHECK;

@@ -236,6 +236,17 @@ static bool live_in_child(struct life *l, struct shared *s,
 	return WEXITSTATUS(ws) == DISK_EXIT;
 }
 
+/* What a start left of dropped routes, the next start has dropped. */
+static void check_no_leftovers(struct life *l)
+{
+	world_close(&l->w);
+	world_sql(l->w.path,
+		  "CREATE TEMP TABLE t(n CHECK(n = 0));"
+		  "INSERT INTO t SELECT count(*) FROM route WHERE name IS NULL;"
+		  "INSERT INTO t SELECT count(*) FROM ledger"
+		  " WHERE route NOT IN (SELECT id FROM route)");
+}
+
 static void check_after_kill(struct life *l, const struct album *a, size_t done)
 {
 	char *text = picture_of(l, done == 0 ? 1 : done);
@@ -248,6 +259,7 @@ static void check_after_kill(struct life *l, const struct album *a, size_t done)
 			 done, text, a->pictures[done], a->pictures[next]);
 	}
 	free(text);
+	check_no_leftovers(l);
 }
 
 static void kill_everywhere(enum disk_fault fault)
