@@ -138,7 +138,8 @@ static void decide_by_row(struct apply *a, struct batch_item *it)
 
 	if (known && !a->env->new_source &&
 	    it->source_index <= it->row.source_index) {
-		apply_item_done(it); /* the target is that far already */
+		it->old = true; /* the target is that far already */
+		apply_item_done(it);
 	} else if (it->refused != NULL) {
 		quarantine_by_row(it);
 	} else if (it->row.kind == STATE_ROW_YIELDED || a->env->new_source ||

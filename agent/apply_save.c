@@ -200,7 +200,7 @@ static void gather_item(struct apply *a, struct batch_item *it,
 	}
 	if (it->quarantine) {
 		quarantine(env, it, &g->quarantine[c->n_quarantine++]);
-	} else if (env->quarantine > 0 && it->source_key.n > 0) {
+	} else if (env->quarantine > 0 && it->source_key.n > 0 && !it->old) {
 		g->unquarantine[c->n_unquarantine++] = it->source_key;
 	}
 	if (it->foreign) {

@@ -42,6 +42,7 @@ struct batch_item {
 	bool repair;
 	bool foreign;	 /* to be listed as foreign */
 	bool quarantine; /* to be listed with `refused` */
+	bool old;	 /* told again: says nothing about the lists */
 	bool idle;	 /* needs no operation at the target */
 	bool counted;	 /* the conflict is in the counters */
 	bool wrote;	 /* put or deleted at the target */
