@@ -34,7 +34,8 @@ struct sim_key {
 	bool touched;	      /* somebody else wrote or deleted it at the
 				 target */
 	bool orphan;	      /* written by an agent whose state was lost */
-	bool released;	      /* was in scope, and is not any more */
+	bool released;	      /* was in scope, and is not any more; until the
+				 agent writes it again */
 	bool owe_journal;     /* a conflict that the journal has to show */
 	bool resurrected;     /* came back with a restored target */
 	unsigned overwritten; /* somebody else's value was replaced by ours */

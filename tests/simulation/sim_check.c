@@ -326,6 +326,7 @@ void check_applied(struct fake_world *w, struct fake_key *key,
 	check_foreign(sim, k, &key->revs[key->n - 2],
 		      op->kind == STORE_OP_DELETE);
 	check_order(sim, k, fake_now(key));
+	k->released = k->released && w->late;
 	if (op->kind == STORE_OP_DELETE) {
 		check_delete(sim, k);
 	}

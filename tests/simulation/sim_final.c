@@ -44,7 +44,8 @@ static bool may_stay(const struct sim *sim, const struct sim_key *k,
 	    k->resurrected) {
 		return true;
 	}
-	if (t->writer == FAKE_FOREIGN) {
+	if (t->writer == FAKE_FOREIGN || k->released) {
+		/* What a filter let go is left in place, and nobody's. */
 		return !strict || sim->conf.delete_policy != CONF_DELETE_ALL ||
 		       sim->conf.conflict != CONF_SOURCE_WINS ||
 		       sim->conf.drift == CONF_DRIFT_KEEP;
