@@ -13,7 +13,8 @@ ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build}
 PACKAGES='gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libsqlite3-dev
 libxxhash-dev libnghttp2-dev libssl-dev libprotobuf-c-dev protobuf-c-compiler
-protobuf-compiler libjansson-dev libcyaml-dev sqlite3'
+protobuf-compiler libjansson-dev libcyaml-dev
+libyaml-dev sqlite3'
 FOLLOWER=
 
 say() { printf '\n\033[1m--- %s\033[0m\n' "$*"; }

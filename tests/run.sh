@@ -19,7 +19,7 @@ JOBS=$(nproc)
 PACKAGES='build-essential cmake ninja-build pkg-config ccache clang clang-format
 clang-tidy libuv1-dev libsqlite3-dev libxxhash-dev libnghttp2-dev libssl-dev
 libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libjansson-dev
-libcyaml-dev libcmocka-dev sqlite3 etcd-server etcd-client openssl jq procps
+libcyaml-dev libyaml-dev libcmocka-dev sqlite3 etcd-server etcd-client openssl jq procps
 util-linux ca-certificates'
 # The tests of whatever has a thread.
 TSAN_TESTS='test_mailbox test_worker test_sched test_sqlite_*'
