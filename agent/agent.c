@@ -543,22 +543,24 @@ int agent_check_uri(const struct store_registry *registry, const char *text,
 {
 	const struct store_ops *ops;
 	struct uri *u;
-	int status = uri_parse(text, &u, err);
+	int n, status = uri_parse(text, &u, err);
 
 	if (status != KV_OK) {
 		return status;
 	}
 	ops = find_backend(registry, u->scheme);
+	/* Told without the options: a secret may stand there by mistake. */
+	n = (int)strcspn(text, "?");
 	if (ops == NULL) {
 		status = kv_fail(err, KV_BACKEND_NOT_SUPPORTED,
-				 "%s: no backend for scheme '%s'; see "
+				 "%.*s: no backend for scheme '%s'; see "
 				 "kvmirror backends",
-				 text, u->scheme);
+				 n, text, u->scheme);
 	} else {
 		status =
 		    options_check(ops->options, u->options, u->n_options, err);
 		if (status != KV_OK) {
-			(void)kv_wrap(err, "%s", text);
+			(void)kv_wrap(err, "%.*s", n, text);
 		}
 	}
 	uri_free(u);

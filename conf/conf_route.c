@@ -167,9 +167,9 @@ static int set_uri(char **out, const char *name, const char *text,
 
 	if (n == 0 || text[n] != ':') {
 		return kv_fail(err, KV_BAD_ARGUMENT,
-			       "%s: '%s', expected a URI such as "
+			       "%s: '%.*s', expected a URI such as "
 			       "etcd://host:2379/prefix or sqlite:FILE",
-			       name, text);
+			       name, (int)strcspn(text, "?"), text);
 	}
 	return set_string(out, name, text, err);
 }
