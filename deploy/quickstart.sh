@@ -136,11 +136,22 @@ arrives() {
 	die "$1 did not arrive within 10 s"
 }
 
+is_following() {
+	kvmirror status --state "$D/state.db" | grep -q FOLLOWING
+}
+
 follow() {
+	local tries=100
+
 	kvmirror sync "$SOURCE" "$TARGET" --state "$D/state.db" --follow \
 		>"$D/follow.log" 2>&1 &
 	FOLLOWER=$!
 	printf '$ kvmirror sync %s %s --follow &\n' "$SOURCE" "$TARGET"
+	until is_following; do
+		[ "$tries" -gt 0 ] || die "it does not follow: $(cat "$D/follow.log")"
+		tries=$((tries - 1))
+		sleep 0.1
+	done
 	show kvmirror store put "$SOURCE" /quickstart/greeting "hello, world"
 	arrives /quickstart/greeting "hello, world"
 	show sqlite3 "$D/source.db" "UPDATE kv SET value = 'by hand' \

@@ -39,6 +39,28 @@ static void a_put_is_told_as_it_was(void **state)
 	assert_false(ch->inferred);
 }
 
+/* The watch keeps copies of what it was opened with. */
+static void a_watch_copies_its_names(void **state)
+{
+	struct world *w = *state;
+	char dir[] = "/dir";
+	char key[] = "/key";
+	struct tail *t = tail_open(w, w->st, slice_str(dir), 0);
+	struct tail *k = tail_open_key(w, w->st, slice_str(key), 0);
+	uint64_t index;
+
+	memset(dir, 'x', sizeof dir);
+	memset(key, 'x', sizeof key);
+	tail_init(t);
+	tail_init(k);
+	(void)put_ok(w, "/dir/a", "1");
+	index = put_ok(w, "/key", "1");
+	tail_until(t, index);
+	tail_until(k, index);
+	assert_int_equal(t->n, 1);
+	assert_int_equal(k->n, 1);
+}
+
 static void an_overwrite_is_a_put(void **state)
 {
 	struct world *w = *state;
@@ -682,6 +704,7 @@ int group_watch(void)
 	const struct CMUnitTest tests[] = {
 	    suite_test(the_first_batch_is_init),
 	    suite_test(a_put_is_told_as_it_was),
+	    suite_test(a_watch_copies_its_names),
 	    suite_test(an_overwrite_is_a_put),
 	    suite_test(an_empty_value_is_no_delete),
 	    suite_test(a_delete_is_visible),
