@@ -486,6 +486,34 @@ static void closing_at_once(void **state)
 	assert_true(world_run_until(w, &closed, 20000));
 }
 
+/* In the callback of a call that close cut short: the store takes nothing. */
+static void try_again(struct call *c)
+{
+	int *rv = c->hook_ctx;
+
+	c->u.single.err.status = KV_OK;
+	c->inside = true;
+	*rv = store_get(c->st, &c->u.single);
+	c->inside = false;
+	c->status = KV_CANCELED;
+}
+
+static void a_closing_store_takes_nothing(void **state)
+{
+	struct world *w = *state;
+	struct store *st = world_open(w, w->prefix);
+	struct call *c = start_get(w, st, S("/a"));
+	unsigned closed = 0;
+	int rv = KV_OK;
+
+	c->hook = try_again;
+	c->hook_ctx = &rv;
+	world_close_begin(w, st, &closed);
+	assert_true(world_run_until(w, &closed, 20000));
+	expect_code(rv, KV_CANCELED);
+	assert_int_equal(c->called, 1);
+}
+
 static void close_store_in_callback(struct call *c)
 {
 	unsigned *closed = c->hook_ctx;
@@ -635,6 +663,7 @@ int group_calls(void)
 	    suite_test(closing_cuts_each_call_short),
 	    suite_test(closing_with_much_outstanding),
 	    suite_test(closing_at_once),
+	    suite_test(a_closing_store_takes_nothing),
 	    suite_test(a_store_may_be_closed_in_a_callback),
 	    suite_test(a_store_may_be_closed_in_a_watch_callback),
 	    suite_test(a_call_survives_lack_of_memory),
