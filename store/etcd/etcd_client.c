@@ -19,8 +19,6 @@
 #define KV_WINDOW (8u * 1024 * 1024)
 #define CONNECT_MIN_MS ((uint64_t)250)
 #define CONNECT_MAX_MS ((uint64_t)5000)
-/* A connection that lasted so long was a good one. */
-#define SERVED_MS ((uint64_t)1000)
 
 static void pump(struct etcd_client *c);
 
@@ -140,8 +138,9 @@ static void fail_waiting(struct etcd_client *c, const struct kv_err *err)
 	}
 }
 
-/* A connection could not be made, or was lost: every call that waits has one
- * attempt less. */
+/* A connection could not be made, or was lost. Calls that wait, and for which
+ * it was made, have one attempt less; those that came later saw nothing of it.
+ */
 static void spend_attempt(struct etcd_client *c, const struct kv_err *why)
 {
 	struct list again, *l;
@@ -153,6 +152,9 @@ static void spend_attempt(struct etcd_client *c, const struct kv_err *why)
 	while ((l = list_pop_front(&c->waiting)) != NULL) {
 		call = kv_container_of(l, struct etcd_call, link);
 		list_push_back(&again, l);
+		if (call->born >= c->dials) {
+			continue;
+		}
 		if (call->attempts > 0) {
 			call->attempts--;
 		}
@@ -217,6 +219,8 @@ static void call_lost(struct etcd_call *call, bool unseen)
 		(!call->sent || !call->repeated);
 	if (again) {
 		call->repeated |= call->sent;
+		call->attempts--; /* for this connection, whose end follows */
+		call->born = call->client->dials;
 		requeue(call);
 		return;
 	}
@@ -297,7 +301,7 @@ static void deadline_cb(struct sched_timer *t)
 						  : KV_TIMED_OUT,
 		      "etcd: no answer from %s:%s within %llu ms",
 		      c->endpoints[c->cur].host, c->endpoints[c->cur].port, ms);
-	if (grpc_last_heard(c->kv) < call->started) {
+	if (grpc_last_heard(c->kv) <= call->started) {
 		/* Not a sign of life since: the others fare no better. */
 		(void)kv_fail(&err, KV_NOT_REACHABLE,
 			      "%s:%s: no sign of life for %llu ms",
@@ -449,7 +453,6 @@ static void kv_up_cb(void *ctx)
 	struct etcd_client *c = ctx;
 
 	c->kv_up = true;
-	c->up_at = sched_now(c->sched);
 	c->epoch++;
 	c->auth_off = false;
 	kv_err_clear(&c->endpoints[c->cur].last);
@@ -461,7 +464,6 @@ static void kv_up_cb(void *ctx)
 static void kv_down_cb(void *ctx, const struct kv_err *why)
 {
 	struct etcd_client *c = ctx;
-	bool served = c->kv_up && sched_now(c->sched) - c->up_at >= SERVED_MS;
 
 	LOG_DEBUG("etcd connection lost", LOG_S("reason", why->text));
 	grpc_close(c->kv);
@@ -471,13 +473,7 @@ static void kv_down_cb(void *ctx, const struct kv_err *why)
 	 * that came back with a shorter log does not refuse it: it waits for
 	 * that index, and so would every call. */
 	etcd_client_drop_token(c, c->token_gen);
-	if (served) {
-		/* Its end is no sign that nobody is there. */
-		etcd_client_note(c, c->cur, why);
-		c->cur = (c->cur + 1) % c->n_endpoints;
-	} else {
-		spend_attempt(c, why);
-	}
+	spend_attempt(c, why);
 	pump(c);
 }
 
@@ -494,6 +490,7 @@ static void connect_kv(struct etcd_client *c)
 	struct kv_err err;
 
 	while (c->kv == NULL && !list_empty(&c->waiting)) {
+		c->dials++;
 		if (etcd_client_dial(c, c->cur, KV_WINDOW, &kv_events, c,
 				     &c->kv, &err) != KV_OK) {
 			spend_attempt(c, &err);
@@ -637,6 +634,7 @@ void etcd_call_start(struct etcd_client *c, struct etcd_call *call)
 	PRE(call->frame != NULL && call->done != NULL && !c->closing);
 	call->client = c;
 	call->attempts = c->n_endpoints;
+	call->born = c->dials;
 	call->started = sched_now(c->sched);
 	call->deadline.fire = deadline_cb;
 	kv_err_clear(&call->err);

@@ -42,7 +42,7 @@ struct etcd_client {
 	struct grpc *kv;
 	bool kv_up;
 	bool kv_retiring; /* no new calls on it */
-	uint64_t up_at;	  /* since when kv is up */
+	uint64_t dials;	  /* connections begun */
 	uint64_t epoch;
 	char *token;
 	uint64_t token_gen;
@@ -89,6 +89,7 @@ struct etcd_call {
 	struct sched_timer deadline;
 	uint64_t started;
 	size_t attempts; /* connections that may still fail */
+	uint64_t born;	 /* c->dials at the start */
 	uint64_t token_gen;
 	bool reauthenticated;
 	bool repeated;

@@ -286,6 +286,7 @@ int grpc_start(struct grpc *g, struct grpc_call *call)
 	call->in.max = call->max_message;
 	call->id = nghttp2_submit_request(g->session, NULL, nv, n, &body, call);
 	if (call->id < 0) {
+		g->no_memory = false; /* this one was told */
 		return KV_NO_MEMORY;
 	}
 	call->g = g;
