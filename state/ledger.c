@@ -102,27 +102,6 @@ void ledger_rows(struct sql *q, int64_t route, struct arena *arena,
 	}
 }
 
-/* A ledger read from its start to its end in one page must have as many rows
- * as were counted: an emptied one would make all our keys foreign. A reader
- * beside an agent cannot tell, as the agent goes on. */
-static int check_whole(struct state *st, int64_t route, size_t n,
-		       struct kv_err *err)
-{
-	struct tally t;
-	int64_t want = 0;
-	int status = tally_get(st, route, &t, err);
-
-	if (status != KV_OK) {
-		return status;
-	}
-	for (int k = STATE_ROW_OWNED; k <= STATE_ROW_STALE; k++) {
-		want += t.rows[k];
-	}
-	return want == (int64_t)n
-		   ? KV_OK
-		   : sql_broken(st, "ledger rows are missing", err);
-}
-
 static int ledger_page(struct state *st, int64_t route, struct slice after,
 		       size_t limit, struct arena *arena,
 		       struct state_row **rows, size_t *n, struct kv_err *err)
@@ -135,10 +114,10 @@ static int ledger_page(struct state *st, int64_t route, struct slice after,
 	sql_int(&q, (int64_t)KV_MIN(limit, (size_t)INT64_MAX));
 	ledger_rows(&q, route, arena, rows, n);
 	status = sql_close(&q, err);
-	if (status == KV_OK && after.n == 0 && *n < limit) {
-		status = check_whole(st, route, *n, err);
+	if (status != KV_OK) {
+		return status;
 	}
-	return status;
+	return walk_page(st, route, after, *rows, *n, *n < limit, err);
 }
 
 int state_ledger_page(struct state *st, int64_t route, struct slice after,
@@ -170,19 +149,49 @@ static void bind_row(struct sql *q, int64_t route, const struct state_row *r)
 	sql_int(q, r->kind);
 }
 
-/* The statements that putting rows takes, open side by side. */
+/* The statements that putting rows takes, open side by side, and what counts
+ * them. */
 struct putter {
 	struct sql update, kind, put, drop, add;
 	bool add_first; /* the last row was new: the next may well be, too */
+	int64_t route;
+	struct tally *tally;
+	struct walk *walk;
 };
 
+/* A row of kind `old` is one of kind `now`; NONE is no row. */
+static void count_row(struct putter *p, struct slice key,
+		      enum state_row_kind old, enum state_row_kind now)
+{
+	if (old != STATE_ROW_NONE) {
+		p->tally->rows[old]--;
+	}
+	if (now != STATE_ROW_NONE) {
+		p->tally->rows[now]++;
+	}
+	if ((old == STATE_ROW_NONE) != (now == STATE_ROW_NONE)) {
+		walk_change(p->walk, key, now == STATE_ROW_NONE ? -1 : 1);
+	}
+}
+
+/* Runs a statement that takes a row; how many rows it changed. */
+static int64_t run_row(struct putter *p, struct sql *q,
+		       const struct state_row *r)
+{
+	int64_t changed;
+
+	bind_row(q, p->route, r);
+	changed = sql_run(q);
+	sql_again(q);
+	return changed;
+}
+
 /* The kind of the row that is there; NONE for none, and on an error. */
-static enum state_row_kind old_kind(struct putter *p, int64_t route,
-				    struct slice key)
+static enum state_row_kind old_kind(struct putter *p, struct slice key)
 {
 	int64_t kind = STATE_ROW_NONE;
 
-	sql_int(&p->kind, route);
+	sql_int(&p->kind, p->route);
 	sql_blob(&p->kind, key);
 	if (sql_next(&p->kind)) {
 		kind = sql_get_int(&p->kind);
@@ -195,57 +204,44 @@ static enum state_row_kind old_kind(struct putter *p, int64_t route,
 	return (enum state_row_kind)kind;
 }
 
-/* Mostly a row of the same kind is there: one statement then. */
-static void put_row(struct putter *p, int64_t route, const struct state_row *r,
-		    struct tally *t)
+/* Mostly a row of the same kind is there, or all rows of a batch are new: one
+ * statement then. */
+static void put_row(struct putter *p, const struct state_row *r)
 {
 	enum state_row_kind old;
-	int64_t changed;
 
 	if (p->add_first) {
-		bind_row(&p->add, route, r);
-		changed = sql_run(&p->add);
-		sql_again(&p->add);
-		if (changed > 0) {
-			t->rows[r->kind]++;
-			return;
-		}
-		if (!sql_is_ok(&p->add)) {
+		if (run_row(p, &p->add, r) > 0) {
+			count_row(p, r->key, STATE_ROW_NONE, r->kind);
 			return;
 		}
 		p->add_first = false;
 	}
-	bind_row(&p->update, route, r);
-	changed = sql_run(&p->update);
-	sql_again(&p->update);
-	if (changed > 0 || !sql_is_ok(&p->update)) {
+	if (!sql_is_ok(&p->add) || run_row(p, &p->update, r) > 0 ||
+	    !sql_is_ok(&p->update)) {
 		return;
 	}
-	old = old_kind(p, route, r->key);
+	old = old_kind(p, r->key);
 	if (!sql_is_ok(&p->kind)) {
 		return;
 	}
 	p->add_first = old == STATE_ROW_NONE;
-	bind_row(&p->put, route, r);
-	(void)sql_run(&p->put);
-	sql_again(&p->put);
-	t->rows[old]--;
-	t->rows[r->kind]++;
+	(void)run_row(p, &p->put, r);
+	count_row(p, r->key, old, r->kind);
 }
 
-static void drop_row(struct putter *p, int64_t route, struct slice key,
-		     struct tally *t)
+static void drop_row(struct putter *p, struct slice key)
 {
-	enum state_row_kind old = old_kind(p, route, key);
+	enum state_row_kind old = old_kind(p, key);
 
 	if (old == STATE_ROW_NONE) {
 		return; /* there is none, or it could not be read */
 	}
-	t->rows[old]--;
-	sql_int(&p->drop, route);
+	sql_int(&p->drop, p->route);
 	sql_blob(&p->drop, key);
 	(void)sql_run(&p->drop);
 	sql_again(&p->drop);
+	count_row(p, key, old, STATE_ROW_NONE);
 }
 
 static bool putter_ok(const struct putter *p)
@@ -275,47 +271,71 @@ static int check_rows(const struct state_row *rows, size_t n,
 	return KV_OK;
 }
 
+static void putter_open(struct putter *p, struct state *st)
+{
+	p->update = sql_open(st, SQL_LEDGER_UPDATE);
+	p->kind = sql_open(st, SQL_LEDGER_KIND);
+	p->put = sql_open(st, SQL_LEDGER_PUT);
+	p->drop = sql_open(st, SQL_LEDGER_DROP);
+	p->add = sql_open(st, SQL_LEDGER_NEW);
+}
+
+static int putter_close(struct putter *p, struct kv_err *err)
+{
+	int status = sql_close(&p->update, err);
+
+	status = close_both(&p->kind, status, err);
+	status = close_both(&p->put, status, err);
+	status = close_both(&p->add, status, err);
+	return close_both(&p->drop, status, err);
+}
+
 int ledger_put(struct state *st, int64_t route, const struct state_row *rows,
 	       size_t n, struct tally *t, struct kv_err *err)
 {
-	struct putter p;
+	struct putter p = {.route = route, .tally = t};
+	struct memory *m;
 	int status = check_rows(rows, n, err);
 
 	if (status != KV_OK || n == 0) {
 		return status;
 	}
-	p.update = sql_open(st, SQL_LEDGER_UPDATE);
-	p.kind = sql_open(st, SQL_LEDGER_KIND);
-	p.put = sql_open(st, SQL_LEDGER_PUT);
-	p.drop = sql_open(st, SQL_LEDGER_DROP);
-	p.add = sql_open(st, SQL_LEDGER_NEW);
-	p.add_first = false;
+	m = memory_of(st, route, err);
+	if (m == NULL) {
+		return KV_NO_MEMORY;
+	}
+	p.walk = &m->walk;
+	putter_open(&p, st);
 	for (size_t i = 0; i < n && putter_ok(&p); i++) {
 		if (rows[i].kind == STATE_ROW_NONE) {
-			drop_row(&p, route, rows[i].key, t);
+			drop_row(&p, rows[i].key);
 		} else {
-			put_row(&p, route, &rows[i], t);
+			put_row(&p, &rows[i]);
 		}
 	}
-	t->rows[STATE_ROW_NONE] = 0;
-	status = close_both(&p.update, status, err);
-	status = close_both(&p.kind, status, err);
-	status = close_both(&p.put, status, err);
-	status = close_both(&p.add, status, err);
-	return close_both(&p.drop, status, err);
+	return putter_close(&p, err);
 }
 
 int ledger_purge(struct state *st, int64_t route, uint64_t upto,
 		 struct tally *t, struct kv_err *err)
 {
+	struct memory *m = memory_of(st, route, err);
 	struct sql q;
+	int64_t gone;
 
+	if (m == NULL) {
+		return KV_NO_MEMORY;
+	}
 	if (upto == 0) {
 		return KV_OK;
 	}
 	q = sql_open(st, SQL_LEDGER_PURGE);
 	sql_int(&q, route);
 	sql_u64(&q, KV_MIN(upto, INDEX_MAX));
-	t->rows[STATE_ROW_GONE] -= sql_run(&q);
+	gone = sql_run(&q);
+	if (gone > 0) {
+		t->rows[STATE_ROW_GONE] -= gone;
+		walk_clear(&m->walk); /* which keys it were, nobody knows */
+	}
 	return sql_close(&q, err);
 }

@@ -13,25 +13,6 @@
 
 #include "state/state_int.h"
 
-#define NEWEST_MAX 32
-/* Keys that are long are not worth their bytes in each commit. */
-#define NEWEST_KEY_MAX 512
-
-struct newest_entry {
-	uint64_t index;
-	uint64_t key_sum;
-	struct slice key; /* kv_free */
-};
-
-struct newest {
-	int64_t route;
-	bool loaded;
-	bool changed;
-	uint64_t low;
-	size_t n;
-	struct newest_entry entries[NEWEST_MAX];
-};
-
 /* ---- the list in memory */
 
 static void entry_drop(struct newest *l, size_t i)
@@ -41,7 +22,7 @@ static void entry_drop(struct newest *l, size_t i)
 	l->changed = true;
 }
 
-static void clear(struct newest *l)
+void newest_clear(struct newest *l)
 {
 	while (l->n > 0) {
 		entry_drop(l, l->n - 1);
@@ -136,13 +117,14 @@ static void unpack_list(struct newest *l, struct slice rows)
 	l->changed = false;
 }
 
-static int load(struct state *st, struct newest *l, struct kv_err *err)
+static int load(struct state *st, int64_t route, struct newest *l,
+		struct kv_err *err)
 {
 	struct sql q = sql_open(st, SQL_NEWEST_LOAD);
 	int status;
 
-	clear(l);
-	sql_int(&q, l->route);
+	newest_clear(l);
+	sql_int(&q, route);
 	if (sql_next(&q)) {
 		l->low = sql_get_u64(&q);
 		unpack_list(l, sql_get_blob(&q));
@@ -152,7 +134,8 @@ static int load(struct state *st, struct newest *l, struct kv_err *err)
 	return status;
 }
 
-static int save(struct state *st, struct newest *l, struct kv_err *err)
+static int save(struct state *st, int64_t route, struct newest *l,
+		struct kv_err *err)
 {
 	uint8_t bytes[NEWEST_MAX * (NEWEST_KEY_MAX + 12)];
 	struct pack b = {.p = bytes};
@@ -165,7 +148,7 @@ static int save(struct state *st, struct newest *l, struct kv_err *err)
 		pack_u32(&b, (uint32_t)e->key.n);
 		pack_bytes(&b, e->key.p, e->key.n);
 	}
-	sql_int(&q, l->route);
+	sql_int(&q, route);
 	sql_u64(&q, l->low);
 	sql_blob(&q, slice_of(b.p, b.n));
 	(void)sql_run(&q);
@@ -175,36 +158,16 @@ static int save(struct state *st, struct newest *l, struct kv_err *err)
 
 /* ---- a list a route */
 
-static struct newest *find(struct state *st, int64_t route)
-{
-	struct newest *l;
-
-	for (size_t i = 0; i < st->n_newest; i++) {
-		if (st->newest[i]->route == route) {
-			return st->newest[i];
-		}
-	}
-	if (!kv_grow((void **)&st->newest, &st->cap_newest, st->n_newest + 1,
-		     sizeof(struct newest *))) {
-		return NULL;
-	}
-	l = kv_calloc(1, sizeof *l);
-	if (l != NULL) {
-		l->route = route;
-		st->newest[st->n_newest++] = l;
-	}
-	return l;
-}
-
 static int get(struct state *st, int64_t route, struct newest **l,
 	       struct kv_err *err)
 {
-	*l = find(st, route);
-	if (*l == NULL) {
-		return kv_fail(err, KV_NO_MEMORY, "no memory for state file %s",
-			       st->path);
+	struct memory *m = memory_of(st, route, err);
+
+	if (m == NULL) {
+		return KV_NO_MEMORY;
 	}
-	return (*l)->loaded ? KV_OK : load(st, *l, err);
+	*l = &m->newest;
+	return (*l)->loaded ? KV_OK : load(st, route, *l, err);
 }
 
 /* The highest first: most of a batch then lies below `low` at once. */
@@ -224,23 +187,7 @@ int newest_note(struct state *st, int64_t route, const struct state_row *rows,
 	for (size_t i = n; i > 0; i--) {
 		note(l, &rows[i - 1]);
 	}
-	return l->changed ? save(st, l, err) : KV_OK;
-}
-
-void newest_forget(struct state *st)
-{
-	for (size_t i = 0; i < st->n_newest; i++) {
-		clear(st->newest[i]);
-	}
-}
-
-void newest_free(struct state *st)
-{
-	for (size_t i = 0; i < st->n_newest; i++) {
-		clear(st->newest[i]);
-		kv_free(st->newest[i]);
-	}
-	kv_free(st->newest);
+	return l->changed ? save(st, route, l, err) : KV_OK;
 }
 
 /* ---- asking */
@@ -256,8 +203,9 @@ static int cmp_index(const void *a, const void *b)
 }
 
 /* The rows of the list's keys, those that still stand, the newest first. */
-static int from_list(struct state *st, struct newest *l, struct arena *arena,
-		     struct state_row **rows, size_t *n, struct kv_err *err)
+static int from_list(struct state *st, int64_t route, struct newest *l,
+		     struct arena *arena, struct state_row **rows, size_t *n,
+		     struct kv_err *err)
 {
 	struct slice *keys = arena_alloc(arena, (l->n + 1) * sizeof *keys);
 	struct state_row *r = arena_alloc(arena, (l->n + 1) * sizeof *r);
@@ -271,7 +219,7 @@ static int from_list(struct state *st, struct newest *l, struct arena *arena,
 		return kv_fail(err, KV_NO_MEMORY, "no memory for state file %s",
 			       st->path);
 	}
-	status = ledger_read(st, l->route, keys, l->n, r, err);
+	status = ledger_read(st, route, keys, l->n, r, err);
 	*rows = r;
 	*n = 0;
 	for (size_t i = 0; status == KV_OK && i < l->n; i++) {
@@ -304,7 +252,7 @@ static int from_ledger(struct state *st, int64_t route, size_t limit,
 static void refill(struct newest *l, const struct state_row *rows, size_t n,
 		   size_t asked)
 {
-	clear(l);
+	newest_clear(l);
 	l->loaded = true;
 	for (size_t i = 0; i < KV_MIN(n, (size_t)NEWEST_MAX); i++) {
 		insert(l, rows[i].source_index, sum_part(rows[i].key),
@@ -327,7 +275,7 @@ static int newest(struct state *st, int64_t route, size_t n,
 	int status = get(st, route, &l, err);
 
 	if (status == KV_OK) {
-		status = from_list(st, l, arena, rows, found, err);
+		status = from_list(st, route, l, arena, rows, found, err);
 	}
 	/* With nothing left out, the list is all there is. */
 	if (status == KV_OK && *found < n && l->low > 0) {
@@ -352,7 +300,7 @@ int state_ledger_newest(struct state *st, int64_t route, size_t n,
 		return status;
 	}
 	if ((st->flags & STATE_READ) != 0) {
-		newest_forget(st); /* the agent beside us goes on */
+		memory_forget(st); /* the agent beside us goes on */
 	}
 	return tx_end(st, newest(st, route, n, arena, rows, found, err), err);
 }

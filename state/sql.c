@@ -314,7 +314,7 @@ int tx_end(struct state *st, int status, struct kv_err *err)
 	}
 	if (status != KV_OK) {
 		(void)tx_leave(st, NULL); /* else the next tx_begin does */
-		newest_forget(st);
+		memory_forget(st);
 	}
 	return status;
 }

