@@ -404,6 +404,7 @@ static int run_routes(struct job *base, struct conf *conf, const char *only)
 		found = true;
 		j.conf = &conf->routes[i];
 		j.label = j.conf->name;
+		LOG_INFO("comparing", LOG_S("route", j.label));
 		code = run_job(&j);
 		worst = KV_MAX(worst, code);
 	}

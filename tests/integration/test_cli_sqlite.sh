@@ -325,6 +325,29 @@ if as_nobody test -x "$KVMIRROR"; then
 	code=0
 	as_nobody "$KVMIRROR" check -c secret.yaml >out 2>err || code=$?
 	equal "no permission for the configuration" 2 $code
+	# run: the others go on, and it comes when the permission does
+	mkdir wait
+	chmod 777 wait
+	cp a.db wait/a.db
+	cp a.db wait/b.db
+	chmod 666 wait/a.db
+	chmod 000 wait/b.db
+	cat >wait.yaml <<-END
+		state: $T/wait/s.db
+		routes:
+		  - {name: shut, source: 'sqlite:$T/wait/b.db', target: 'sqlite:$T/wait/tb.db'}
+		  - {name: open, source: 'sqlite:$T/wait/a.db', target: 'sqlite:$T/wait/ta.db'}
+	END
+	run_as=()
+	[ "$(id -u)" != 0 ] ||
+		run_as=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+	proc_start patient "${run_as[@]}" "$KVMIRROR" run -c wait.yaml
+	await 30 "$KVMIRROR" store exists sqlite:wait/ta.db /a
+	proc_alive patient || fail "run: one closed store ended it"
+	grep -q "wait/b.db" patient.log || fail "run: the closed store is not told"
+	chmod 666 wait/b.db
+	await 60 "$KVMIRROR" store exists sqlite:wait/tb.db /a
+	proc_stop patient || fail "run: SIGTERM ended with $?"
 else
 	note "nobody may run $KVMIRROR: permissions not tested"
 fi
@@ -361,6 +384,16 @@ if unshare -m sh -c 'mount -t tmpfs -o size=400k none "$0"' small 2>err; then
 else
 	note "no small disk can be made: disk full not tested"
 fi
+
+# a signal before the end: told, and nothing is lost
+free_ports 1
+proc_start waiting "$KVMIRROR" sync "etcd://127.0.0.1:${PORTS[0]}/x" $B --state w.db
+await 20 grep -q trouble waiting.log
+proc_signal waiting INT
+code=0
+proc_wait waiting || code=$?
+equal "SIGINT before the end" 3 $code
+grep -q "kvmirror: sync: ended by a signal" waiting.log || fail "SIGINT is not told"
 
 # a source that is empty all of a sudden: held, nothing is deleted. (Another
 # file in its place: its history tells no deletes.)

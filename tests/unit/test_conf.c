@@ -283,6 +283,37 @@ static void test_set(void **state)
 	conf_route_clear(&r);
 }
 
+static void test_eq(void **state)
+{
+	static const struct {
+		const char *name, *text;
+	} one[] = {
+	    {"name", "b"},	    {"source", "sqlite:x"},
+	    {"target", "sqlite:y"}, {"conflict", "stop"},
+	    {"delete", "all"},	    {"max-delete", "7"},
+	    {"escape", "percent"},  {"drift", "keep"},
+	    {"include", "/a"},	    {"exclude", "/a"},
+	};
+	struct conf_route a, b;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < KV_COUNT(one); i++) {
+		conf_route_init(&a);
+		conf_route_init(&b);
+		assert_int_equal(conf_route_set(&a, "name", "a", NULL), KV_OK);
+		assert_int_equal(conf_route_set(&b, "name", "a", NULL), KV_OK);
+		b.line = 7; /* where it stands means nothing */
+		assert_true(conf_route_eq(&a, &b));
+		assert_int_equal(
+		    conf_route_set(&b, one[i].name, one[i].text, NULL), KV_OK);
+		assert_false(conf_route_eq(&a, &b));
+		assert_false(conf_route_eq(&b, &a));
+		conf_route_clear(&a);
+		conf_route_clear(&b);
+	}
+}
+
 /* ---- allocation sweep --------------------------------------------------- */
 
 struct failing {
@@ -361,6 +392,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_file, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
 	    cmocka_unit_test(test_set),
+	    cmocka_unit_test(test_eq),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

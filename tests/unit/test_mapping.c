@@ -237,6 +237,17 @@ static void test_none(void **state)
 	assert_ptr_equal(got.p, key.p);
 }
 
+static void test_choose(void **state)
+{
+	(void)state;
+	assert_int_equal(mapping_choose(true, false, true), MAPPING_ENCODE);
+	assert_int_equal(mapping_choose(true, true, false), MAPPING_DECODE);
+	assert_int_equal(mapping_choose(true, true, true), MAPPING_NONE);
+	assert_int_equal(mapping_choose(true, false, false), MAPPING_NONE);
+	assert_int_equal(mapping_choose(false, false, true), MAPPING_NONE);
+	assert_int_equal(mapping_choose(false, true, false), MAPPING_NONE);
+}
+
 static void test_backoff(void **state)
 {
 	struct backoff b = {0};
@@ -270,6 +281,7 @@ int main(void)
 	    cmocka_unit_test(test_not_canonical),
 	    cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_none),
+	    cmocka_unit_test(test_choose),
 	    cmocka_unit_test(test_backoff),
 	};
 
