@@ -81,6 +81,10 @@ static struct store_page *build_page(struct sorter *s)
 	page->more = s->n > 0;
 	page->at = s->at;
 	page->origin = s->origin;
+	if (s->p.epoch != NULL) {
+		/* Its connection was checked when it was read. */
+		page->origin.epoch = *s->p.epoch;
+	}
 	return page;
 }
 
