@@ -303,9 +303,9 @@ static void count_written(struct apply *a, struct batch_item *it)
 	it->wrote = true;
 	if (it->is_delete) {
 		env->cp.counters.deletes++;
-		env->cp.fuse_deletes += it->inferred ? 1 : 0;
-		env->inferred_pending -=
-		    it->inferred && env->inferred_pending > 0 ? 1 : 0;
+		if (it->inferred) {
+			env_count_inferred(env);
+		}
 	} else {
 		env->cp.counters.puts++;
 	}

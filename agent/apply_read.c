@@ -197,6 +197,23 @@ static bool effect(struct apply *a, struct batch_item *it,
 	return true;
 }
 
+/* Was an inferred delete of ours carried out, and its answer lost? */
+static bool is_unheard_delete(const struct batch_item *it,
+			      const struct state_row *row,
+			      const struct reconcile_side *target)
+{
+	if (!it->inferred || it->wrote || target->present ||
+	    (row->kind != STATE_ROW_OWNED && row->kind != STATE_ROW_STALE)) {
+		return false;
+	}
+	for (size_t i = 0; i < it->n_intents; i++) {
+		if (it->intents[i].is_delete) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool decide(struct apply *a, struct batch_item *it,
 		   const struct store_pair *source,
 		   const struct store_pair *target)
@@ -228,6 +245,10 @@ static bool decide(struct apply *a, struct batch_item *it,
 	in.row = &row;
 	if (!effect(a, it, &in, source)) {
 		return false;
+	}
+	if (is_unheard_delete(it, &row, &in.target)) {
+		env_count_inferred(env);
+		it->inferred = false; /* counted, whatever follows */
 	}
 	if (it->step != ITEM_DONE) {
 		it->row = row; /* what the next decision goes by */

@@ -11,6 +11,12 @@ void env_saw_target(struct route_env *env, const struct store_origin *o)
 	env->cp.target_index = KV_MAX(env->cp.target_index, o->index);
 }
 
+void env_count_inferred(struct route_env *env)
+{
+	env->cp.fuse_deletes++;
+	env->inferred_pending -= env->inferred_pending > 0 ? 1 : 0;
+}
+
 int env_map(enum mapping_mode mapping, const struct store *target,
 	    struct slice source_key, size_t value_size, struct arena *arena,
 	    struct env_key *out)

@@ -76,6 +76,9 @@ bool env_late_add(struct route_env *env, int64_t id, uint64_t until_ms);
 size_t env_late_due(const struct route_env *env, int64_t *ids, size_t most);
 void env_late_drop(struct route_env *env, const int64_t *ids, size_t n);
 
+/* An inferred delete was carried out: it counts for the fuse's hour. */
+void env_count_inferred(struct route_env *env);
+
 /* Notes the greatest index that an answer of a side stood for. */
 void env_saw_source(struct route_env *env, const struct store_origin *o);
 void env_saw_target(struct route_env *env, const struct store_origin *o);

@@ -20,6 +20,12 @@
 
 static void stage_prepare(struct route *r);
 static void stage_quiet(struct route *r);
+static void stage_follow(struct route *r);
+
+static bool tells_deletes(const struct route *r)
+{
+	return store_capabilities(r->env.source)->told_deletes;
+}
 
 /* ---- LOAD, PROBE
  * ----------------------------------------------------------------------*/
@@ -105,6 +111,7 @@ static void note_origins(struct route *r)
 		cp->source_index = 0;
 		cp->complete = false;
 		r->env.saved = 0;
+		r->follow.position = 0;
 	}
 	if (r->env.new_target) {
 		cp->target_index = 0;
@@ -192,6 +199,9 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	it->unsettled = true;
 	it->is_delete = in->is_delete;
 	it->may_delete = it->may_delete || in->is_delete;
+	/* Whether it was told is not saved; where nothing is told, it was
+	 * not. */
+	it->inferred = it->inferred || (in->is_delete && !tells_deletes(r));
 	it->source_index = in->source_index;
 	it->hash = in->hash;
 	it->row = r->load.rows[i];
@@ -216,7 +226,6 @@ static struct batch *recover_batch(struct route *r)
 }
 
 static void stage_watch(struct route *r);
-static void stage_follow(struct route *r);
 
 static void recovered(struct route *r)
 {
@@ -363,9 +372,15 @@ static void open_watch(struct route *r, enum follow_mode mode, uint64_t after)
 	}
 }
 
-/* The watch stands before the first page is read: no gap. */
+/* The watch stands before the first page is read: no gap. One that re-lists
+ * needs the ledger instead, with all that the scan has seen: a key that the
+ * scan saw and that was gone by the next look would never be told. */
 static void stage_watch(struct route *r)
 {
+	if (!tells_deletes(r)) {
+		start_seed(r);
+		return;
+	}
 	r->stage = STAGE_WATCH;
 	open_watch(r, FOLLOW_DRAIN, 0);
 }
@@ -433,7 +448,8 @@ static void on_seed_end(struct seed *s)
 		route_done(r, KV_OK);
 	} else if (fuse_holds(r, reason, sizeof reason)) {
 		route_hold(r, reason);
-	} else if (!r->p.follow && r->follow.position < r->end_index) {
+	} else if (!r->p.follow && tells_deletes(r) &&
+		   r->follow.position < r->end_index) {
 		r->stage = STAGE_CATCHUP;
 		follow_want(&r->follow, r->end_index);
 	} else {
@@ -524,6 +540,10 @@ static void finish_done(struct worker_job *job)
 		return;
 	}
 	route_progress(r);
+	if (r->follow.mode == FOLLOW_OFF) {
+		stage_follow(r);
+		return;
+	}
 	r->stage = STAGE_FOLLOW;
 	route_set_phase(r, ROUTE_FOLLOWING);
 	follow_live(&r->follow);
@@ -539,8 +559,8 @@ static void stage_finish(struct route *r)
 	worker_submit(r->env.worker, &r->job);
 }
 
-/* The reconcile is over: everything up to the stream's position is in the
- * target. */
+/* The reconcile is over: everything up to the stream's position, or what the
+ * scan stood for, is in the target. */
 static void reconciled(struct route *r)
 {
 	struct state_checkpoint *cp = &r->env.cp;
@@ -554,7 +574,9 @@ static void reconciled(struct route *r)
 	set_identity(cp->source_identity, r->probe.source.identity);
 	set_identity(cp->target_identity, r->probe.target.identity);
 	cp->complete = true;
-	cp->index = KV_MAX(cp->index, r->follow.position);
+	cp->index = KV_MAX(cp->index, r->follow.mode == FOLLOW_OFF
+					  ? seed_source_low(&r->seed)
+					  : r->follow.position);
 	cp->counters.reconciles++;
 	LOG_INFO("reconciled", LOG_S("route", r->p.conf->name),
 		 LOG_U("index", cp->index), LOG_U("scanned", r->seed.scanned),
@@ -564,12 +586,25 @@ static void reconciled(struct route *r)
 	stage_finish(r);
 }
 
+/* A one-shot of a source that re-lists: what changed while it was scanned, by
+ * the ledger. */
+static void relist_once(struct route *r)
+{
+	r->stage = STAGE_CATCHUP;
+	open_watch(r, FOLLOW_DRAIN, KV_MAX(seed_source_low(&r->seed), 1));
+	follow_want(&r->follow, r->end_index);
+}
+
 static void on_dirty_end(struct dirty *d)
 {
 	struct route *r = d->ctx;
 
 	if (!follow_is_idle(&r->follow)) {
 		r->stage = STAGE_QUIET; /* a late pull came in */
+		return;
+	}
+	if (!r->p.follow && r->follow.mode == FOLLOW_OFF) {
+		relist_once(r);
 		return;
 	}
 	reconciled(r);
@@ -613,8 +648,8 @@ static void open_again(struct route *r)
 
 static void reopen_watch(struct route *r)
 {
-	if (!store_capabilities(r->env.source)->told_deletes &&
-	    r->stage == STAGE_FOLLOW && !follow_is_idle(&r->follow)) {
+	if (!tells_deletes(r) && r->stage == STAGE_FOLLOW &&
+	    !follow_is_idle(&r->follow)) {
 		/* Once the ledger has what is on its way. */
 		follow_flush(&r->follow);
 		return;
@@ -636,7 +671,7 @@ static void on_moved(struct follow *f)
 			r->env.inferred_pending = 0;
 		}
 		route_progress(r);
-		if (r->watch_lost && !r->trouble) {
+		if (r->watch_lost && !r->trouble && !r->closing) {
 			reopen_watch(r);
 		}
 	}
@@ -652,11 +687,10 @@ static void on_lost(struct follow *f, const struct kv_err *err)
 		route_restart(r, "the source's history since then is gone");
 		return;
 	}
-	if (!store_capabilities(r->env.source)->told_deletes &&
-	    r->stage != STAGE_WATCH && r->stage != STAGE_FOLLOW) {
-		/* The next re-list compares with the ledger, which does not
-		 * have yet what this pass has read: a delete in between would
-		 * never be seen. */
+	if (!tells_deletes(r) && r->stage != STAGE_FOLLOW) {
+		/* The next re-list compares with the ledger: it would tell
+		 * once more what is still in the dirty table, and the fuse
+		 * would count those deletes twice. */
 		r->watch_lost = false;
 		route_restart_later(r, err);
 		return;

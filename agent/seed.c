@@ -397,6 +397,7 @@ static void on_merge_closed(void *ctx)
 static void close_merge(struct seed *s)
 {
 	if (s->merge != NULL && !s->merge_closing) {
+		s->source_low = merge_source_low(s->merge);
 		s->source_end = merge_source_end(s->merge);
 		s->source_count = merge_source_count(s->merge);
 		s->merge_closing = true;
@@ -645,6 +646,11 @@ void seed_abort(struct seed *s)
 		}
 	}
 	step_later(s);
+}
+
+uint64_t seed_source_low(const struct seed *s)
+{
+	return s->source_low;
 }
 
 uint64_t seed_source_end(const struct seed *s)

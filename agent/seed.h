@@ -43,6 +43,7 @@ struct seed {
 	bool held;
 	char held_reason[KV_ERR_TEXT_MAX];
 	struct sched_task task;
+	uint64_t source_low;
 	uint64_t source_end;
 	uint64_t source_count;
 	uint64_t scanned;
@@ -70,7 +71,9 @@ bool seed_is_broken(const struct seed *s);
 /* Gives up the pass; `aborted` comes, later. */
 void seed_abort(struct seed *s);
 
-/* Valid after the end of a pass: what the source's scan stood for. */
+/* Valid after the end of a pass: what the source's scan stood for. All of it
+ * has been seen up to `low`; `end` is the source's index when it was over. */
+uint64_t seed_source_low(const struct seed *s);
 uint64_t seed_source_end(const struct seed *s);
 uint64_t seed_source_count(const struct seed *s);
 
