@@ -12,6 +12,7 @@ void fake_world_init(struct fake_world *w, const char *name,
 				 .sched = s,
 				 .region = region,
 				 .index = 1,
+				 .born = 1,
 				 .compacted = 1};
 	list_init(&w->stores);
 	list_init(&w->late_writes);
@@ -183,6 +184,7 @@ static void kill_late_writes(struct fake_world *w)
 
 void fake_restore(struct fake_world *w, uint64_t index, bool new_identity)
 {
+	PRE(index == 0 || index >= w->born);
 	FAKE_TRACE(w, "%s: era %u: index %llu goes back to %llu, %s identity",
 		   w->name, w->era + 1, (unsigned long long)w->index,
 		   (unsigned long long)index, new_identity ? "new" : "same");
@@ -201,6 +203,7 @@ void fake_restore(struct fake_world *w, uint64_t index, bool new_identity)
 	}
 	w->era++;
 	w->index = KV_MAX(index, 1);
+	w->born = w->index;
 	w->compacted = w->index;
 	if (new_identity) {
 		(void)snprintf(w->identity, sizeof w->identity, "%s-%u",

@@ -137,6 +137,7 @@ struct fake_world {
 	char identity[STORE_IDENTITY_MAX];
 	uint32_t era;
 	uint64_t index;
+	uint64_t born;		/* index at which the era began */
 	uint64_t compacted;	/* states before this index are gone */
 	struct fake_key **keys; /* ascending */
 	size_t n_keys, cap_keys;

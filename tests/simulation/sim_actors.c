@@ -346,7 +346,7 @@ static void new_era(struct sim *sim)
 		w = &sim->target;
 		was = w->index;
 	}
-	to = one_in(sim, 3) ? 0 : sim_range(&sim->rand, 1, w->index);
+	to = one_in(sim, 3) ? 0 : sim_range(&sim->rand, w->born, w->index);
 	fake_restore(w, to, false);
 	if (one_in(sim, 3) || !leaves_evidence(sim, w)) {
 		(void)snprintf(w->identity, sizeof w->identity, "%s-%u",

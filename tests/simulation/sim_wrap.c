@@ -89,11 +89,14 @@ int __wrap_state_commit(struct state *st, const struct state_commit *c,
 	}
 	sim_trace(current,
 		  "state: commit of %zu rows, %zu conflicts, "
-		  "checkpoint %llu%s",
+		  "checkpoint %llu, fuse %llu%s",
 		  c->n_rows, c->n_conflicts,
 		  c->checkpoint == NULL
 		      ? 0ULL
 		      : (unsigned long long)c->checkpoint->index,
+		  c->checkpoint == NULL
+		      ? 0ULL
+		      : (unsigned long long)c->checkpoint->fuse_deletes,
 		  c->checkpoint != NULL && c->checkpoint->complete
 		      ? ""
 		      : " (not complete)");
