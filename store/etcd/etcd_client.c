@@ -177,6 +177,19 @@ static void requeue(struct etcd_call *call)
 	sched_post(c->sched, &c->task);
 }
 
+/* Sends it anew, on another connection where this one ends; false: that is not
+ * allowed, or was tried often enough. */
+static bool try_again(struct etcd_call *call)
+{
+	if (call->need_epoch != 0 || call->attempts == 0) {
+		return false;
+	}
+	call->attempts--;
+	call->born = call->client->dials; /* what it has cost so far */
+	requeue(call);
+	return true;
+}
+
 /* The server said no. */
 static void call_refused(struct etcd_call *call)
 {
@@ -195,6 +208,10 @@ static void call_refused(struct etcd_call *call)
 	}
 	if (f.remedy == ETCD_REMEDY_ROTATE && c->n_endpoints > 1) {
 		c->kv_retiring = true;
+		/* NOT_REACHABLE says that nothing was done, or only read. */
+		if (f.status == KV_NOT_REACHABLE && try_again(call)) {
+			return;
+		}
 	}
 	(void)etcd_fault_err(f, g->code, g->text, &call->err);
 	finish(call);
@@ -204,7 +221,6 @@ static void call_refused(struct etcd_call *call)
 static void call_lost(struct etcd_call *call, bool unseen)
 {
 	const char *why = call->grpc.text;
-	bool again;
 
 	call->sent = call->grpc.sent && !unseen;
 	if (call->sent && call->mutates) {
@@ -215,13 +231,8 @@ static void call_lost(struct etcd_call *call, bool unseen)
 		finish(call);
 		return;
 	}
-	again = call->need_epoch == 0 && call->attempts > 0 &&
-		(!call->sent || !call->repeated);
-	if (again) {
+	if ((!call->sent || !call->repeated) && try_again(call)) {
 		call->repeated |= call->sent;
-		call->attempts--; /* for this connection, whose end follows */
-		call->born = call->client->dials;
-		requeue(call);
 		return;
 	}
 	(void)kv_fail(&call->err, KV_NOT_REACHABLE, "etcd: %s", why);
