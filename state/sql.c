@@ -67,6 +67,9 @@ int sql_fail(struct state *st, int rc, struct kv_err *err)
 			       "put it back or start again",
 			       st->path);
 	}
+	if (rc == SQLITE_ERROR && sqlite3_errcode(st->db) == SQLITE_NOMEM) {
+		rc = SQLITE_NOMEM; /* sqlite3_deserialize says so */
+	}
 	switch (rc & 0xff) {
 	case SQLITE_NOMEM:
 		return kv_fail(err, KV_NO_MEMORY, "no memory for state file %s",

@@ -342,6 +342,56 @@ static void test_dirty_spills(void **state)
 	free(value);
 }
 
+/* ---- pairs in another order */
+
+static void test_sort(void **state)
+{
+	struct state_sorted in[] = {
+	    {.key = slice_str("/b"), .value = slice_str("2"), .index = 7},
+	    {.key = slice_of("/\xff", 2), .source_key = slice_str("/s")},
+	    {.key = slice_str("/a"), .value = slice_str("1")}};
+	const size_t want[] = {2, 0, 1};
+	struct slice after = none;
+	struct state_sorted *rows;
+	struct world w;
+	size_t n;
+
+	(void)state;
+	world_begin(&w);
+	OK(&w, state_sort_page(w.st, w.route, none, 9, SIZE_MAX, &w.arena,
+			       &rows, &n, &w.err));
+	assert_int_equal(n, 0);
+	OK(&w, state_sort_put(w.st, w.route, in, 3, &w.err));
+	for (size_t i = 0; i < 3; i++) {
+		/* One at a time, by either bound. */
+		OK(&w, state_sort_page(w.st, w.route, after, i == 0 ? 1 : 9,
+				       i == 0 ? SIZE_MAX : 1, &w.arena, &rows,
+				       &n, &w.err));
+		assert_int_equal(n, 1);
+		assert_true(slice_eq(rows[0].key, in[want[i]].key));
+		after = rows[0].key;
+	}
+	assert_true(slice_eq(after, in[1].key));
+	assert_true(slice_eq(rows[0].source_key, in[1].source_key));
+	OK(&w, state_sort_page(w.st, w.route, after, 9, SIZE_MAX, &w.arena,
+			       &rows, &n, &w.err));
+	assert_int_equal(n, 0);
+	OK(&w, state_sort_page(w.st, w.route, none, 9, SIZE_MAX, &w.arena,
+			       &rows, &n, &w.err));
+	assert_int_equal(n, 3);
+	assert_true(slice_eq(rows[1].value, slice_str("2")));
+	assert_int_equal(rows[1].index, 7);
+	OK(&w, state_sort_clear(w.st, w.route + 1, &w.err));
+	OK(&w, state_sort_page(w.st, w.route, none, 9, SIZE_MAX, &w.arena,
+			       &rows, &n, &w.err));
+	assert_int_equal(n, 3);
+	OK(&w, state_sort_clear(w.st, w.route, &w.err));
+	OK(&w, state_sort_page(w.st, w.route, none, 9, SIZE_MAX, &w.arena,
+			       &rows, &n, &w.err));
+	assert_int_equal(n, 0);
+	world_tear_down(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -353,6 +403,7 @@ int main(void)
 	    cmocka_unit_test(test_dirty_pages),
 	    cmocka_unit_test(test_dirty_of_a_route_and_a_handle),
 	    cmocka_unit_test(test_dirty_spills),
+	    cmocka_unit_test(test_sort),
 	};
 
 	return cmocka_run_group_tests_name("state_lists", tests, NULL, NULL);
