@@ -10,18 +10,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* Nobody pulls the real plug: real syncs would only take time. What is synced
- * and what is not, the disk of the test knows (test_state_disk.h). */
-int fsync(int fd)
-{
-	return fcntl(fd, F_GETFD) < 0 ? -1 : 0;
-}
-
-int fdatasync(int fd)
-{
-	return fsync(fd);
-}
-
 /* ---- a life of a state file, in steps */
 
 /* Each is one call that changes the file. */

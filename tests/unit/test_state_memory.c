@@ -319,16 +319,16 @@ static void sweep_sqlite(unsigned flags, bool retry, long step, long n)
 static void test_sqlites_allocations(void **state)
 {
 	(void)state;
-	sweep_sqlite(STATE_MEMORY, false, 3, 1);
-	sweep_sqlite(STATE_MEMORY, false, 11, 100000);
-	sweep_sqlite(0, false, 29, 1);
+	sweep_sqlite(STATE_MEMORY, false, 7, 1);
+	sweep_sqlite(STATE_MEMORY, false, 31, 100000);
+	sweep_sqlite(0, false, 61, 1);
 }
 
 static void test_again_after_sqlites(void **state)
 {
 	(void)state;
-	sweep_sqlite(STATE_MEMORY, true, 7, 1);
-	sweep_sqlite(0, true, 23, 1);
+	sweep_sqlite(STATE_MEMORY, true, 19, 1);
+	sweep_sqlite(0, true, 47, 1);
 }
 
 int main(void)
