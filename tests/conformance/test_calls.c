@@ -604,6 +604,19 @@ static void meager_free(void *ctx, void *ptr)
 	free(ptr);
 }
 
+/* A connection that lack of memory broke may take the next call with it, not
+ * the one after that. */
+static void put_again(struct world *w)
+{
+	struct call *c = do_put(w, w->st, S("/a"), S("1"));
+
+	if (c->status != KV_OK) {
+		expect_one_of(c, KV_NOT_REACHABLE, KV_UNKNOWN_OUTCOME);
+		c = do_put(w, w->st, S("/a"), S("1"));
+	}
+	expect_status(c, KV_OK);
+}
+
 /* The n-th allocation of a call fails and all that follow do: the call says so,
  * whatever n; afterwards the store is as good as before. Backends with a thread
  * of their own allocate there, too, which is why all later ones fail. */
@@ -639,8 +652,7 @@ static void a_call_survives_lack_of_memory(void **state)
 			default:
 				expect_cut_short(c, &starters[i]);
 			}
-			expect_one_of(do_put(w, w->st, S("/a"), S("1")), KV_OK,
-				      KV_NOT_REACHABLE);
+			put_again(w);
 		}
 	}
 	expect_stored(w, S("/a"), S("1"));
