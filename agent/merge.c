@@ -33,7 +33,10 @@ struct side {
 	struct store_page *page;
 	struct store_page *ahead;
 	size_t pos;
-	uint64_t at;	       /* of the page consumed (or last consumed) */
+	uint64_t at; /* of the page consumed (or last consumed) */
+	/* The lowest index of the pages since the last key given out: what
+	 * is absent between that key and the head is absent as of then. */
+	uint64_t gap_at;
 	uint64_t ask_at;       /* the index to read at; 0: now */
 	struct key_buf after;  /* last key fetched */
 	struct key_buf passed; /* last key given out */
@@ -236,6 +239,7 @@ static bool side_turn(struct side *s)
 	s->ahead = NULL;
 	s->pos = 0;
 	s->at = s->page->at;
+	s->gap_at = s->gap_at == 0 ? s->at : KV_MIN(s->gap_at, s->at);
 	if (s == &s->m->source) {
 		s->m->low = s->m->low == 0 ? s->at : KV_MIN(s->m->low, s->at);
 	}
@@ -292,6 +296,7 @@ static void side_advance(struct side *s)
 {
 	s->has_head = false;
 	s->pos++;
+	s->gap_at = s->at;
 }
 
 /* ---- the ledger's stream
@@ -436,7 +441,7 @@ static bool emit(struct merge *m)
 	bool go_on = true;
 
 	item.key = min_key(m);
-	item.source_at = m->source.at;
+	item.source_at = m->source.gap_at;
 	if (m->source.has_head && slice_eq(m->source.head.key, item.key)) {
 		item.source = side_pair(&m->source);
 		item.refused = m->source.head.refused;
