@@ -518,8 +518,8 @@ static void test_foreign_database(void **state)
 	static const char *const theirs[] = {
 	    "CREATE TABLE t(a); INSERT INTO t VALUES(1)",
 	    "PRAGMA journal_mode = WAL; CREATE TABLE t(a)",
-	    "PRAGMA application_id = 77; PRAGMA user_version = 1;"
-	    "CREATE TABLE ledger(a)",
+	    ("PRAGMA application_id = 77; PRAGMA user_version = 1;"
+	     "CREATE TABLE ledger(a)"),
 	};
 
 	(void)state;
