@@ -439,6 +439,36 @@ static void a_large_transaction(void **state)
 	}
 }
 
+/* Where a transaction comes in pieces, its index is reached with the last one:
+ * who resumes before gets all of it again. */
+static void a_torn_transaction_is_told_again(void **state)
+{
+	struct world *w = *state;
+	const struct store_caps *caps = store_capabilities(w->st);
+	size_t n = KV_MIN(limit_of(caps->max_ops), 500);
+	size_t size =
+	    KV_MIN(limit_of(caps->max_bytes), (size_t)24 << 20) / n - 32;
+	struct store_op *ops = world_ops(w, n);
+	struct tail *t = tail_open(w, w->st, S(""), 0);
+	struct slice value = world_fill(w, size, 'v');
+	struct tail *again;
+
+	tail_init(t);
+	for (size_t i = 0; i < n; i++) {
+		ops[i] = op_put(world_key(w, "/k%zu", i), value);
+	}
+	expect_status(do_write(w, w->st, ops, n), KV_OK);
+	expect_code(tail_pull(t, 0), KV_OK);
+	need(t->n < n, "transaction that comes in pieces");
+	assert_true(t->index < t->changes[0].index);
+	tail_close(t);
+	again = tail_open(w, w->st, S(""), t->index);
+	tail_count(again, n);
+	assert_int_equal(again->n, n);
+	assert_int_equal(again->ends, 1);
+	assert_true(again->index >= ops[n - 1].index);
+}
+
 static void odd_values_and_large_ones(void **state)
 {
 	struct world *w = *state;
@@ -719,6 +749,7 @@ int group_watch(void)
 	    suite_test(a_transaction_ends_once),
 	    suite_test(a_mixed_transaction_is_told_whole),
 	    suite_test(a_large_transaction),
+	    suite_test(a_torn_transaction_is_told_again),
 	    suite_test(odd_values_and_large_ones),
 	    suite_test(watching_a_key_begins_with_its_pair),
 	    suite_test(watching_a_key_tells_of_that_key_alone),
