@@ -128,4 +128,14 @@ void etcd_client_drop_token(struct etcd_client *c, uint64_t gen);
  * endpoints' reasons. */
 int etcd_client_unreachable(const struct etcd_client *c, struct kv_err *err);
 
+/* ---- between etcd_client.c and etcd_auth.c ------------------------------- */
+
+void etcd_auth_init(struct etcd_client *c);
+/* Asks for a token, unless that is under way. PRE: the connection is usable. */
+void etcd_auth_maybe_start(struct etcd_client *c);
+void etcd_auth_stop(struct etcd_client *c);
+
+/* Every call that waits ends with that error, on a later turn. */
+void etcd_client_fail_waiting(struct etcd_client *c, const struct kv_err *err);
+
 #endif /* KV_ETCD_CLIENT_H */

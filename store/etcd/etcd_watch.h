@@ -1,7 +1,8 @@
-/* etcd_watch.h: a watch, as its two files see it.
+/* etcd_watch.h: a watch, as its files see it.
  *
- *   etcd_watch.c: opening, the stream, handing out
- *   etcd_want.c:  on a silent stream, proving that nothing is on its way
+ *   etcd_watch.c:      the stream, handing out, ends
+ *   etcd_watch_open.c: the way to the first batch
+ *   etcd_want.c:       on a silent stream, proving that nothing is on its way
  */
 #ifndef KV_ETCD_WATCH_H
 #define KV_ETCD_WATCH_H
@@ -72,6 +73,25 @@ struct etcd_watch {
 
 /* The watch ends with that error (mapped to those that watches have). */
 void etcd_watch_fail(struct etcd_watch *ew, const struct kv_err *err);
+
+void etcd_watch_no_memory(struct etcd_watch *ew);
+
+/* Lets go of the connection, if there is one. */
+void etcd_watch_hang_up(struct etcd_watch *ew);
+
+/* Frees a watch that was let go of, once its connections are closed. */
+void etcd_watch_maybe_free(struct etcd_watch *ew);
+
+/* etcd_watch_open.c: begins (HEAD); goes on after "created" (CHECKING); leaves
+ * an endpoint for the next one, or ends the watch. */
+void etcd_watch_look(struct etcd_watch *ew);
+void etcd_watch_check(struct etcd_watch *ew);
+void etcd_watch_try_elsewhere(struct etcd_watch *ew, const struct kv_err *why);
+void etcd_watch_open_init(struct etcd_watch *ew);
+
+/* The stream's callbacks. */
+void etcd_watch_message_cb(struct grpc_call *call, uint8_t *p, size_t n);
+void etcd_watch_done_cb(struct grpc_call *call);
 
 /* Answers the pull that waits, if there is something to say. */
 void etcd_watch_step(struct etcd_watch *ew);

@@ -9,51 +9,18 @@
  * submit, and `flush` runs after them. For the same reason a connection that
  * fails inside nghttp2 notes its trouble and goes down afterwards.
  */
-#include "store/etcd/grpc.h"
-
-#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 
-#define SEND_BUFFER ((size_t)256 * 1024)
-/* nghttp2 gives one frame at a time: 16 KiB, or a header block. */
-#define SEND_SLACK ((size_t)128 * 1024)
+#include "store/etcd/grpc_impl.h"
+
 #define CONNECTION_WINDOW (32 * 1024 * 1024)
 /* The server takes PINGs every 5 s while a stream is open, not faster. */
 #define PING_AFTER_MS 10000
 #define PING_ANSWER_MS 6000
 
-struct grpc {
-	struct sched *sched;
-	const struct grpc_events *events;
-	void *ctx;
-	struct wire *wire;
-	nghttp2_session *session;
-	char *authority;
-	const char *scheme;
-	bool has_client_cert;
-	bool wire_up;
-	bool up;      /* SETTINGS of the server are here */
-	bool down;    /* told, or about to be */
-	bool goaway;  /* no new calls */
-	bool inside;  /* nghttp2 is on the stack */
-	bool sending; /* ... in mem_send */
-	bool closing;
-	bool heard_any;
-	bool no_memory; /* nghttp2 was refused some */
-	uint64_t heard;
-	uint64_t ping_sent; /* 0: none is out */
-	struct list calls;
-	struct list ended;	  /* done is due on a later turn */
-	struct sched_timer alive; /* waits for SETTINGS, then watches silence */
-	uint64_t connect_ms;
-	struct sched_task later; /* reports `trouble` */
-	struct kv_err trouble;	 /* status OK: none */
-	uint8_t out[SEND_BUFFER + SEND_SLACK];
-};
-
 /* ---- ends ---------------------------------------------------------------- */
 
-static void end_call(struct grpc_call *call, enum grpc_end end)
+void grpc_end_call(struct grpc_call *call, enum grpc_end end)
 {
 	list_remove(&call->link);
 	call->g = NULL;
@@ -64,12 +31,12 @@ static void end_call(struct grpc_call *call, enum grpc_end end)
 
 /* A stream closed. While nghttp2 sends, an owner may be on the stack, who is
  * promised that no callback comes from inside his call. */
-static void finish_call(struct grpc_call *call, enum grpc_end end)
+void grpc_finish_call(struct grpc_call *call, enum grpc_end end)
 {
 	struct grpc *g = call->g;
 
 	if (!g->sending) {
-		end_call(call, end);
+		grpc_end_call(call, end);
 		return;
 	}
 	call->end = end;
@@ -86,7 +53,7 @@ static void deliver_ended(struct grpc *g)
 
 	while ((l = list_first(&g->ended)) != NULL) {
 		call = kv_container_of(l, struct grpc_call, link);
-		end_call(call, call->end);
+		grpc_end_call(call, call->end);
 	}
 }
 
@@ -109,15 +76,14 @@ static void go_down(struct grpc *g, const struct kv_err *err)
 		call = kv_container_of(l, struct grpc_call, link);
 		(void)snprintf(call->text, sizeof call->text, "%.*s",
 			       (int)sizeof call->text - 1, err->text);
-		end_call(call, GRPC_END_LOST);
+		grpc_end_call(call, GRPC_END_LOST);
 	}
 	if (!g->closing) {
 		g->events->down(g->ctx, err);
 	}
 }
 
-/* Notes why the connection is lost; the first reason stays. */
-static void note_trouble(struct grpc *g, const struct kv_err *err)
+void grpc_note_trouble(struct grpc *g, const struct kv_err *err)
 {
 	if (g->trouble.status == KV_OK) {
 		PRE(err->status != KV_OK);
@@ -127,7 +93,7 @@ static void note_trouble(struct grpc *g, const struct kv_err *err)
 
 static void trouble_later(struct grpc *g, const struct kv_err *err)
 {
-	note_trouble(g, err);
+	grpc_note_trouble(g, err);
 	if (!g->closing && !g->down) {
 		sched_post(g->sched, &g->later);
 	}
@@ -162,7 +128,7 @@ static void nghttp2_trouble(struct grpc *g, int code)
 				    : " (is it an etcd client port, and is "
 				      "TLS on, etcds://, where it should be?)");
 	}
-	note_trouble(g, &err);
+	grpc_note_trouble(g, &err);
 }
 
 static void check_memory(struct grpc *g)
@@ -357,191 +323,6 @@ void grpc_pause(struct grpc_call *call, bool paused)
 	}
 }
 
-/* ---- receiving: nghttp2's callbacks -------------------------------------- */
-
-static int on_data(nghttp2_session *session, uint8_t flags KV_UNUSED,
-		   int32_t id, const uint8_t *p, size_t n, void *user KV_UNUSED)
-{
-	struct grpc_call *call =
-	    nghttp2_session_get_stream_user_data(session, id);
-	struct slice in = slice_of(p, n);
-	enum grpc_feed fed;
-	uint8_t *message;
-	size_t size;
-
-	if (call == NULL || call->paused) {
-		if (call != NULL) {
-			call->held += n;
-		} else {
-			(void)nghttp2_session_consume(session, id, n);
-		}
-	} else {
-		(void)nghttp2_session_consume(session, id, n);
-	}
-	while (call != NULL && in.n > 0) {
-		fed = grpc_feed(&call->in, &in);
-		if (fed == GRPC_FEED_MORE) {
-			break;
-		}
-		if (fed == GRPC_FEED_MESSAGE) {
-			message = grpc_inbox_take(&call->in, &size);
-			call->message(call, message, size);
-			/* The callee may have canceled it. */
-			call =
-			    nghttp2_session_get_stream_user_data(session, id);
-			continue;
-		}
-		call->announced = call->in.body_n;
-		(void)nghttp2_session_set_stream_user_data(session, id, NULL);
-		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id,
-						NGHTTP2_CANCEL);
-		(void)snprintf(call->text, sizeof call->text,
-			       "the answer is no gRPC message");
-		end_call(call, fed == GRPC_FEED_TOO_BIG	    ? GRPC_END_TOO_BIG
-			       : fed == GRPC_FEED_NO_MEMORY ? GRPC_END_NO_MEMORY
-							    : GRPC_END_LOST);
-		break;
-	}
-	return 0;
-}
-
-static bool is_name(const uint8_t *name, size_t n, const char *want)
-{
-	return n == strlen(want) && memcmp(name, want, n) == 0;
-}
-
-static int small_number(const uint8_t *p, size_t n)
-{
-	int v = 0;
-
-	while (n > 0 && v < 10000 && *p >= '0' && *p <= '9') {
-		v = v * 10 + (*p - '0');
-		p++;
-		n--;
-	}
-	return n == 0 ? v : -1;
-}
-
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame,
-		     const uint8_t *name, size_t name_n, const uint8_t *value,
-		     size_t n, uint8_t flags KV_UNUSED, void *user KV_UNUSED)
-{
-	struct grpc_call *call =
-	    nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-
-	if (call == NULL) {
-		return 0;
-	}
-	if (is_name(name, name_n, ":status")) {
-		call->http_status = small_number(value, n);
-	} else if (is_name(name, name_n, "grpc-status")) {
-		call->code = small_number(value, n);
-		call->has_status = call->code >= 0;
-	} else if (is_name(name, name_n, "grpc-message")) {
-		grpc_decode_text(slice_of(value, n), call->text,
-				 sizeof call->text);
-	}
-	return 0;
-}
-
-/* The server's side of a stream is over: what that means. */
-static void close_call(nghttp2_session *session, struct grpc_call *call,
-		       uint32_t error_code)
-{
-	if (call->held > 0) {
-		(void)nghttp2_session_consume_connection(session, call->held);
-		call->held = 0;
-	}
-	if (call->has_status) {
-		finish_call(call, GRPC_END_STATUS);
-		return;
-	}
-	if (error_code == NGHTTP2_REFUSED_STREAM) {
-		(void)snprintf(call->text, sizeof call->text,
-			       "the server refused the call");
-		finish_call(call, GRPC_END_REFUSED);
-		return;
-	}
-	if (call->http_status != 0 && call->http_status != 200) {
-		(void)snprintf(call->text, sizeof call->text, "HTTP status %d",
-			       call->http_status);
-	} else {
-		(void)snprintf(call->text, sizeof call->text,
-			       "the server dropped the call (%s)",
-			       nghttp2_http2_strerror(error_code));
-	}
-	finish_call(call, GRPC_END_LOST);
-}
-
-static int on_stream_close(nghttp2_session *session, int32_t id,
-			   uint32_t error_code, void *user KV_UNUSED)
-{
-	struct grpc_call *call =
-	    nghttp2_session_get_stream_user_data(session, id);
-
-	if (call != NULL) {
-		close_call(session, call, error_code);
-	}
-	return 0;
-}
-
-/* The server has said all on a stream whose request is still open on our side
- * (a watch, or a request that it did not want to read to its end): nothing
- * more will come. */
-static void on_end_of_stream(struct grpc *g, int32_t id)
-{
-	struct grpc_call *call =
-	    nghttp2_session_get_stream_user_data(g->session, id);
-
-	if (call == NULL || (!call->stream && call->sent)) {
-		return; /* closes by itself */
-	}
-	(void)nghttp2_session_set_stream_user_data(g->session, id, NULL);
-	(void)nghttp2_submit_rst_stream(g->session, NGHTTP2_FLAG_NONE, id,
-					NGHTTP2_NO_ERROR);
-	close_call(g->session, call, NGHTTP2_NO_ERROR);
-}
-
-static void on_goaway(struct grpc *g, const nghttp2_goaway *frame)
-{
-	struct kv_err err;
-	char why[64];
-
-	g->goaway = true;
-	grpc_decode_text(slice_of(frame->opaque_data, frame->opaque_data_len),
-			 why, sizeof why);
-	(void)kv_fail(&err, KV_NOT_REACHABLE,
-		      "%s: the server says goodbye (%s%s%s)", g->authority,
-		      nghttp2_http2_strerror(frame->error_code),
-		      why[0] == '\0' ? "" : ": ", why);
-	/* Calls it still answers may end; with an error, or without calls,
-	 * there is nothing to wait for. */
-	if (frame->error_code != NGHTTP2_NO_ERROR || list_empty(&g->calls)) {
-		note_trouble(g, &err);
-	}
-}
-
-static int on_frame(nghttp2_session *session KV_UNUSED,
-		    const nghttp2_frame *frame, void *user)
-{
-	struct grpc *g = user;
-
-	if (frame->hd.type == NGHTTP2_GOAWAY) {
-		on_goaway(g, &frame->goaway);
-	} else if (frame->hd.type == NGHTTP2_SETTINGS && !g->up &&
-		   (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
-		g->up = true;
-		sched_timer_stop(&g->alive);
-		if (!g->closing) {
-			g->events->up(g->ctx);
-		}
-	} else if (frame->hd.type == NGHTTP2_HEADERS &&
-		   (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-		on_end_of_stream(g, frame->hd.stream_id);
-	}
-	return 0;
-}
-
 /* ---- the wire's events --------------------------------------------------- */
 
 static void wire_data_cb(void *ctx, const uint8_t *p, size_t n)
@@ -569,7 +350,7 @@ static void wire_data_cb(void *ctx, const uint8_t *p, size_t n)
 	if (g->goaway && list_empty(&g->calls)) {
 		(void)kv_fail(&err, KV_NOT_REACHABLE,
 			      "%s: the server said goodbye", g->authority);
-		note_trouble(g, &err);
+		grpc_note_trouble(g, &err);
 	}
 	if (g->trouble.status != KV_OK) {
 		err = g->trouble;
@@ -686,66 +467,6 @@ static void alive_cb(struct sched_timer *t)
 
 /* ---- making and ending --------------------------------------------------- */
 
-/* nghttp2 does not tell every allocation that failed (a request body may then
- * wait for ever): the connection is given up for any. */
-static void *note_null(struct grpc *g, void *p)
-{
-	g->no_memory |= p == NULL;
-	return p;
-}
-
-static void *ng_malloc(size_t n, void *g)
-{
-	return note_null(g, kv_malloc(n));
-}
-
-static void ng_free(void *p, void *g KV_UNUSED)
-{
-	kv_free(p);
-}
-
-static void *ng_calloc(size_t n, size_t size, void *g)
-{
-	return note_null(g, kv_calloc(n, size));
-}
-
-static void *ng_realloc(void *p, size_t n, void *g)
-{
-	return note_null(g, kv_realloc(p, n));
-}
-
-static int new_session(struct grpc *g)
-{
-	nghttp2_session_callbacks *callbacks = NULL;
-	nghttp2_option *option = NULL;
-	nghttp2_mem mem = {g, ng_malloc, ng_free, ng_calloc, ng_realloc};
-	int rv;
-
-	rv = nghttp2_session_callbacks_new(&callbacks);
-	if (rv != 0) {
-		return KV_NO_MEMORY;
-	}
-	rv = nghttp2_option_new(&option);
-	if (rv != 0) {
-		nghttp2_session_callbacks_del(callbacks);
-		return KV_NO_MEMORY;
-	}
-	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks,
-								  on_data);
-	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks,
-							       on_stream_close);
-	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks,
-							     on_frame);
-	nghttp2_option_set_no_auto_window_update(option, 1);
-	nghttp2_option_set_no_closed_streams(option, 1);
-	rv = nghttp2_session_client_new3(&g->session, callbacks, g, option,
-					 &mem);
-	nghttp2_option_del(option);
-	nghttp2_session_callbacks_del(callbacks);
-	return rv == 0 ? KV_OK : KV_NO_MEMORY;
-}
-
 static int submit_settings(struct grpc *g, uint32_t stream_window)
 {
 	nghttp2_settings_entry iv[] = {
@@ -792,7 +513,7 @@ int grpc_open(const struct grpc_params *p, struct grpc **out,
 	list_init(&g->calls);
 	list_init(&g->ended);
 	g->authority = kv_asprintf(v6 ? "[%s]:%s" : "%s:%s", p->host, p->port);
-	if (g->authority == NULL || new_session(g) != KV_OK ||
+	if (g->authority == NULL || grpc_session_new(g) != KV_OK ||
 	    submit_settings(g, p->stream_window) != KV_OK) {
 		(void)kv_fail(err, KV_NO_MEMORY, "no memory to connect");
 		goto err_free;
