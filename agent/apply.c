@@ -113,7 +113,10 @@ static void quarantine_by_row(struct batch_item *it)
 
 static void delete_by_row(struct apply *a, struct batch_item *it)
 {
-	if (!is_held_row(&it->row)) {
+	if (!is_held_row(&it->row) &&
+	    a->env->conf->delete_policy == CONF_DELETE_ALL) {
+		it->step = ITEM_READ; /* whatever stands there may go */
+	} else if (!is_held_row(&it->row)) {
 		/* Nothing of ours. Remember that it is gone, so that an older
 		 * change of it, told again, does not bring it back. */
 		if (it->row.kind == STATE_ROW_GONE) {

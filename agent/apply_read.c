@@ -105,6 +105,19 @@ static void keep_until_told(struct batch_item *it,
 	done_or_wait(it, target);
 }
 
+/* A delete of ours may have shown that state already, of which no event has
+ * told: older changes that are still to be told must not bring the key back. */
+static void note_absence(struct batch_item *it, const struct reconcile_in *in)
+{
+	static const struct store_version none;
+
+	if (it->n_intents > 0 && !in->source.present && !in->target.present &&
+	    in->source.index > it->row.source_index) {
+		apply_item_row(it, STATE_ROW_GONE, in->source.index, none,
+			       NULL);
+	}
+}
+
 static void set_write(struct batch_item *it, const struct reconcile_out *out)
 {
 	it->guard = out->guard;
@@ -128,6 +141,8 @@ static void hold(struct apply *a, struct batch_item *it)
 	char key[SLICE_PRINT_MAX];
 
 	a->held = true;
+	it->conflict = env_held_anew(a->env, it->key, &it->conflict_source.hash,
+				     &it->conflict_target.hash);
 	(void)snprintf(a->held_reason, sizeof a->held_reason,
 		       "conflict at key %s: source and target differ and the "
 		       "target's value is not ours (conflict: stop); make both "
@@ -174,6 +189,7 @@ static bool effect(struct apply *a, struct batch_item *it,
 		done_or_wait(it, &in->target);
 		return true;
 	case RECONCILE_NOTHING:
+		note_absence(it, in);
 		done_or_wait(it, &in->target);
 		return true;
 	case RECONCILE_FOREIGN:

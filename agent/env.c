@@ -40,6 +40,17 @@ int env_map(enum mapping_mode mapping, const struct store *target,
 	return out->refused == NULL ? KV_NO_MEMORY : KV_OK;
 }
 
+bool env_held_anew(struct route_env *env, struct slice key,
+		   const struct kv_hash *source, const struct kv_hash *target)
+{
+	struct kv_hash parts[3] = {kv_hash(key), *source, *target};
+	struct kv_hash all = kv_hash(slice_of(parts, sizeof parts));
+	bool anew = !kv_hash_eq(&all, &env->held_on);
+
+	env->held_on = all;
+	return anew;
+}
+
 void env_clear(struct route_env *env)
 {
 	kv_free(env->ghosts);

@@ -55,11 +55,17 @@ struct route_env {
 	struct env_ghost *ghosts;
 	size_t n_ghosts;
 	size_t cap_ghosts;
+	struct kv_hash held_on; /* the conflict that `stop` held the route on */
 	uint64_t no_delete_until; /* for every key: memory ran out */
 	struct env_late *late;
 	size_t n_late;
 	size_t cap_late;
 };
+
+/* A conflict under `stop`: is it another one than that which held the route
+ * last? (One that is only judged anew is not journaled again.) */
+bool env_held_anew(struct route_env *env, struct slice key,
+		   const struct kv_hash *source, const struct kv_hash *target);
 
 /* Frees what an env holds. */
 void env_clear(struct route_env *env);

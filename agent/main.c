@@ -1,5 +1,6 @@
 /* main.c: the program. The one place that names backends. */
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "agent/cli.h"
 #include "agent/out.h"
@@ -19,6 +20,18 @@ static int register_all(struct store_registry *r, struct kv_err *err)
 	return status;
 }
 
+/* Many routes are many files and connections: as many as the system allows. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	    limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct store_registry registry = {0};
@@ -27,6 +40,7 @@ int main(int argc, char **argv)
 
 	/* A closed pipe or connection shows as an error of the write. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	raise_file_limit();
 	out_json_init();
 	if (register_all(&registry, &err) != KV_OK) {
 		code = cli_error(&err);

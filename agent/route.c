@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "agent/filter.h"
+#include "agent/fingerprint.h"
 #include "agent/route_int.h"
 #include "store/base/log.h"
 
@@ -644,76 +645,4 @@ void route_status(const struct route *r, struct route_status *out)
 	out->error = r->error;
 	out->exit_status = r->exit_status;
 	out->end_index = r->end_index;
-}
-
-/* ---- fingerprints
- * --------------------------------------------------------------------------------------------*/
-
-/* Appends printf output to a growing string; false: no memory. */
-static bool append(char **text, const char *name, const char *value)
-{
-	char *longer =
-	    kv_asprintf("%s%zu:%s=%zu:%s\n", *text == NULL ? "" : *text,
-			strlen(name), name, strlen(value), value);
-
-	if (longer == NULL) {
-		return false;
-	}
-	kv_free(*text);
-	*text = longer;
-	return true;
-}
-
-static bool append_store(char **text, const char *name, const struct uri *u)
-{
-	bool ok = append(text, name, u->scheme);
-
-	/* Endpoints come and go; the first names the place well enough, and
-	 * another cluster behind it is seen by its identity. */
-	for (size_t i = 0; ok && u->path == NULL && i < 1 && i < u->n_endpoints;
-	     i++) {
-		ok = append(text, "endpoint", u->endpoints[i]);
-	}
-	if (ok && u->path != NULL) {
-		ok = append(text, "path", u->path);
-	}
-	ok = ok && append(text, "prefix", u->prefix);
-	for (size_t i = 0; ok && i < u->n_options; i++) {
-		if (strcmp(u->options[i].name, "raw_prefix") == 0) {
-			ok = append(text, "raw_prefix", u->options[i].value);
-		}
-	}
-	return ok;
-}
-
-static bool append_filters(char **text, const struct conf_route *conf)
-{
-	bool ok = append(text, "filters", "1");
-
-	for (size_t i = 0; ok && i < conf->n_include; i++) {
-		ok = append(text, "include", conf->include[i]);
-	}
-	for (size_t i = 0; ok && i < conf->n_exclude; i++) {
-		ok = append(text, "exclude", conf->exclude[i]);
-	}
-	return ok;
-}
-
-int route_fingerprint(const struct conf_route *conf, const struct store *source,
-		      const struct store *target, char **stores, char **filters,
-		      struct kv_err *err)
-{
-	*stores = NULL;
-	*filters = NULL;
-	if (append_store(stores, "source", store_uri(source)) &&
-	    append_store(stores, "target", store_uri(target)) &&
-	    append(stores, "escape", conf_escape_name(conf->escape)) &&
-	    append_filters(filters, conf)) {
-		return KV_OK;
-	}
-	kv_free(*stores);
-	kv_free(*filters);
-	*stores = NULL;
-	*filters = NULL;
-	return kv_fail(err, KV_NO_MEMORY, "no memory for a fingerprint");
 }

@@ -115,10 +115,4 @@ void route_reconcile(struct route *r);
 
 void route_status(const struct route *r, struct route_status *out);
 
-/* The fingerprint texts of a route, as saved in the state file; new strings
- * (kv_free both). */
-int route_fingerprint(const struct conf_route *conf, const struct store *source,
-		      const struct store *target, char **stores, char **filters,
-		      struct kv_err *err) KV_MUSTCHECK;
-
 #endif /* KV_ROUTE_H */

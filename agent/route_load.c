@@ -1,6 +1,7 @@
 /* route_load.c: what the state remembers of a route, read in one job of the
  * worker; and the ledger as the list of keys known, for backends that re-list
  * and compare. */
+#include "agent/fingerprint.h"
 #include "agent/route_int.h"
 
 #define KNOWN_ROWS 1000
@@ -12,7 +13,8 @@ static int load_route_row(struct route *r, struct route_load *l)
 {
 	struct state_fingerprint fp = {.name = r->p.conf->name,
 				       .stores = l->stores,
-				       .filters = l->filters};
+				       .filters = l->filters,
+				       .same_stores = fingerprint_same};
 	struct state_summary *all;
 	size_t n;
 	int rv;

@@ -1,8 +1,8 @@
 /* route_stage.c: what follows what in a route.
  *
- *   LOAD -> PROBE -> RECOVER -+-> FOLLOW                    (history goes on)
- *                             `-> PREPARE -> WATCH -> SEED -> (fuse) -> QUIET
- *                                    -> DIRTY -> FOLLOW, or FINISH -> DONE
+ *   LOAD -> PROBE -+-> RECOVER -> FOLLOW                    (history goes on)
+ *                  `-> PREPARE -> RECOVER -> WATCH -> SEED -> (fuse) -> QUIET
+ *                        -> DIRTY -> FINISH -> FOLLOW, or DONE
  *
  * Each callback notes what came and says which stage begins.
  */
@@ -52,6 +52,12 @@ void route_stage_loaded(struct route *r)
 	if (r->load.err.status != KV_OK) {
 		route_trouble(r, &r->load.err);
 		return;
+	}
+	if (r->load.match == STATE_ROUTE_STORES) {
+		LOG_WARN("the stores are other ones than before: the ledger "
+			 "starts anew",
+			 LOG_S("route", r->p.conf->name));
+		r->load.match = STATE_ROUTE_NEW;
 	}
 	r->stage = STAGE_PROBE;
 	route_set_phase(r, ROUTE_PROBING);
@@ -145,13 +151,16 @@ static void probed_first(struct route *r)
 	if (why != NULL) {
 		LOG_INFO("reconcile", LOG_S("route", r->p.conf->name),
 			 LOG_S("why", why));
+		/* Saved before anything is written: what told a replaced store
+		 * from the known one may be gone by the next start. */
+		stage_prepare(r);
 	} else {
 		LOG_INFO(
 		    "resume", LOG_S("route", r->p.conf->name),
 		    LOG_U("index", r->env.cp.index),
 		    LOG_U("behind", r->probe.source.index - r->env.cp.index));
+		stage_recover(r);
 	}
-	stage_recover(r);
 }
 
 void route_stage_probed(struct route *r)
@@ -198,7 +207,8 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	it->step = ITEM_READ;
 	it->unsettled = true;
 	it->is_delete = in->is_delete;
-	it->may_delete = it->may_delete || in->is_delete;
+	/* A put that came later than a delete takes the leave back. */
+	it->may_delete = in->is_delete;
 	/* Whether it was told is not saved; where nothing is told, it was
 	 * not. */
 	it->inferred = it->inferred || (in->is_delete && !tells_deletes(r));
@@ -230,7 +240,7 @@ static void stage_watch(struct route *r);
 static void recovered(struct route *r)
 {
 	if (r->must_reconcile) {
-		stage_prepare(r);
+		stage_watch(r);
 	} else {
 		stage_follow(r);
 	}
@@ -340,7 +350,7 @@ static void prepare_done(struct worker_job *job)
 	} else {
 		r->env.quarantine = 0;
 		r->env.foreign = 0;
-		stage_watch(r);
+		stage_recover(r);
 	}
 }
 
@@ -429,6 +439,16 @@ static bool fuse_holds(struct route *r, char *reason, size_t cap)
 		cp->fuse_since_ms = now;
 		cp->fuse_deletes = 0;
 	}
+	if (in.source_empty && r->seed.foreign_deletes > 0 &&
+	    in.rule.kind == CONF_FUSE_DEFAULT) {
+		(void)snprintf(reason, cap,
+			       "the source is empty, and --delete all would "
+			       "remove %" PRIu64 " foreign keys of the target; "
+			       "nothing was deleted: check the source's "
+			       "prefix, or allow it with --max-delete 100%%",
+			       r->seed.foreign_deletes);
+		return true;
+	}
 	in.recent = cp->fuse_deletes + r->env.inferred_pending;
 	if (!fuse_allows(&in, reason, cap)) {
 		return true;
@@ -444,10 +464,10 @@ static void on_seed_end(struct seed *s)
 	r->end_index = seed_source_end(s);
 	if (s->held) {
 		route_hold(r, s->held_reason);
-	} else if (r->p.dry_run) {
-		route_done(r, KV_OK);
 	} else if (fuse_holds(r, reason, sizeof reason)) {
 		route_hold(r, reason);
+	} else if (r->p.dry_run) {
+		route_done(r, KV_OK);
 	} else if (!r->p.follow && tells_deletes(r) &&
 		   r->follow.position < r->end_index) {
 		r->stage = STAGE_CATCHUP;
@@ -726,8 +746,9 @@ static enum route_phase main_phase(const struct route *r)
 	case STAGE_LOAD:
 		return ROUTE_LOADING;
 	case STAGE_PROBE:
-	case STAGE_RECOVER:
 		return ROUTE_PROBING;
+	case STAGE_RECOVER:
+		return r->must_reconcile ? ROUTE_RECONCILING : ROUTE_PROBING;
 	case STAGE_HELD:
 		return ROUTE_HELD;
 	case STAGE_DONE:

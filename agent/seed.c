@@ -180,22 +180,34 @@ static bool add_row(struct seed *s, const struct merge_item *mi,
 	return true;
 }
 
+/* A key of ours that goes because it is absent; else a foreign one, which
+ * --delete all asks for. */
+static bool count_delete(struct seed *s, const struct merge_item *mi)
+{
+	bool ours = mi->row != NULL && (mi->row->kind == STATE_ROW_OWNED ||
+					mi->row->kind == STATE_ROW_STALE);
+
+	s->deletes += ours ? 1 : 0;
+	s->foreign_deletes += ours ? 0 : 1;
+	return ours;
+}
+
 static bool add_delete(struct seed *s, const struct merge_item *mi,
 		       const struct reconcile_in *in)
 {
 	struct state_dirty row = {.key = mi->key,
 				  .source_key = mi->source_key,
 				  .index = in->source.index,
-				  .is_delete = true,
-				  .inferred = true};
+				  .is_delete = true};
 
-	s->deletes++;
+	row.inferred = count_delete(s, mi);
 	return dirty_put_add(&s->put, &row);
 }
 
 static bool hold(struct seed *s, const struct merge_item *mi,
 		 const struct reconcile_in *in, const struct reconcile_out *out)
 {
+	struct reconcile_out anew;
 	char key[SLICE_PRINT_MAX];
 
 	s->held = true;
@@ -204,7 +216,10 @@ static bool hold(struct seed *s, const struct merge_item *mi,
 		       "target's value is not ours (conflict: stop); make both "
 		       "sides equal, or choose another policy",
 		       slice_print(mi->key, key, sizeof key));
-	return add_row(s, mi, in, out);
+	anew = *out;
+	anew.conflict =
+	    env_held_anew(s->env, mi->key, &in->source.hash, &in->target.hash);
+	return add_row(s, mi, in, &anew);
 }
 
 /* The filter no longer carries a key of the ledger. */
@@ -239,10 +254,6 @@ static bool effect(struct seed *s, const struct merge_item *mi,
 	case RECONCILE_PUT:
 		return add_write(s, mi, in, out);
 	case RECONCILE_DELETE:
-		if (mi->row == NULL || (mi->row->kind != STATE_ROW_OWNED &&
-					mi->row->kind != STATE_ROW_STALE)) {
-			return add_write(s, mi, in, out); /* --delete all */
-		}
 		return add_delete(s, mi, in);
 	case RECONCILE_HOLD:
 		return hold(s, mi, in, out);
@@ -282,6 +293,9 @@ static void tell_decision(struct seed *s, const struct merge_item *item,
 {
 	struct seed_decision d = {.item = item, .out = out};
 
+	if (out->verdict == RECONCILE_DELETE) {
+		count_delete(s, item);
+	}
 	if (out->verdict != RECONCILE_NOTHING) {
 		s->differences++;
 		s->decision(s, &d);
@@ -607,6 +621,7 @@ int seed_start(struct seed *s, bool dry)
 	s->held = false;
 	s->scanned = 0;
 	s->deletes = 0;
+	s->foreign_deletes = 0;
 	s->differences = 0;
 	merge_start(s->merge);
 	return KV_OK;

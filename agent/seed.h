@@ -47,7 +47,8 @@ struct seed {
 	uint64_t source_end;
 	uint64_t source_count;
 	uint64_t scanned;
-	uint64_t deletes; /* inferred ones found */
+	uint64_t deletes;	  /* inferred ones found */
+	uint64_t foreign_deletes; /* those that --delete all asks for */
 	uint64_t differences;
 	/* Everything but the inferred deletes is done and saved. held: a
 	 * conflict under `stop` ended it early (held_reason). */

@@ -129,6 +129,14 @@ static int64_t sum_of_fingerprint(const struct state_fingerprint *fp)
 			       slice_str(fp->filters));
 }
 
+static bool same_stores(const struct state_fingerprint *fp, struct slice saved)
+{
+	struct slice now = slice_str(fp->stores);
+
+	return fp->same_stores != NULL ? fp->same_stores(saved, now)
+				       : slice_eq(saved, now);
+}
+
 /* Looks at a row of the table; is it the route's? */
 static bool compare(struct sql *q, const struct state_fingerprint *fp,
 		    int64_t *route, enum state_match *match)
@@ -146,7 +154,7 @@ static bool compare(struct sql *q, const struct state_fingerprint *fp,
 		return false;
 	}
 	*route = id;
-	*match = !slice_eq(stores, slice_str(fp->stores)) ? STATE_ROUTE_STORES
+	*match = !same_stores(fp, stores) ? STATE_ROUTE_STORES
 		 : !slice_eq(filters, slice_str(fp->filters))
 		     ? STATE_ROUTE_FILTERS
 		     : STATE_ROUTE_SAME;
@@ -220,13 +228,30 @@ static int refilter(struct state *st, int64_t route,
 	return status;
 }
 
+/* The stores as they are named now, for the next comparison. */
+static int rename_stores(struct state *st, int64_t route,
+			 const struct state_fingerprint *fp, struct kv_err *err)
+{
+	struct sql q = sql_open(st, SQL_ROUTE_STORES);
+
+	sql_text(&q, fp->stores);
+	sql_int(&q, sum_of_fingerprint(fp));
+	sql_int(&q, route);
+	(void)sql_run(&q);
+	return sql_close(&q, err);
+}
+
 static int settle(struct state *st, const struct state_fingerprint *fp,
 		  int64_t *route, enum state_match *match, struct kv_err *err)
 {
 	int status = find(st, fp, route, match, err);
 
 	if (status == KV_OK && *match == STATE_ROUTE_FILTERS) {
-		return refilter(st, *route, fp, err);
+		status = refilter(st, *route, fp, err);
+	}
+	if (status == KV_OK &&
+	    (*match == STATE_ROUTE_FILTERS || *match == STATE_ROUTE_SAME)) {
+		return rename_stores(st, *route, fp, err);
 	}
 	if (status == KV_OK && *match == STATE_ROUTE_STORES) {
 		status = leave(st, *route, err);

@@ -26,6 +26,7 @@
 		      " NOT INDEXED WHERE name IS NOT NULL")                   \
 	X(ROUTE_ADD, "INSERT INTO route(name, stores, filters, sum)"           \
 		     " VALUES(?, ?, ?, ?)")                                    \
+	X(ROUTE_STORES, "UPDATE route SET stores = ?, sum = ? WHERE id = ?")   \
 	X(ROUTE_FILTERS, "UPDATE route SET filters = ?, sum = ? WHERE id = ?") \
 	X(ROUTE_LEAVE, "UPDATE route SET name = NULL, sum = ? WHERE id = ?")   \
 	X(ROUTE_LEFT,                                                          \

@@ -46,6 +46,8 @@ struct state_fingerprint {
 	const char *name;
 	const char *stores;  /* source, target, prefixes, escape */
 	const char *filters; /* include and exclude */
+	/* Do two texts of stores mean the same? NULL: when they are equal. */
+	bool (*same_stores)(struct slice saved, struct slice now);
 };
 
 enum state_match {
