@@ -25,8 +25,9 @@ struct scan {
 	struct arena names; /* stored keys and bounds; reset for each call */
 	uint64_t revision;  /* to read at; 0: the present one */
 	uint32_t limit;	    /* keys asked for */
-	size_t at_key; /* named keys: the first one of the call under way */
-	size_t n_keys; /* ... and how many */
+	size_t at_key;	  /* named keys: the first one of the call under way */
+	size_t n_keys;	  /* ... and how many */
+	size_t most_keys; /* ... and how many at most */
 	size_t cap;
 	bool local;
 };
@@ -197,7 +198,9 @@ static bool ask_again(struct scan *s)
 	struct etcd *e = s->e;
 	size_t fit;
 
-	if (c->announced > 0 && s->limit > 1) {
+	if (c->announced > 0 && s->req->keys != NULL && s->n_keys > 1) {
+		s->most_keys = s->n_keys / 2;
+	} else if (c->announced > 0 && s->limit > 1) {
 		fit = (size_t)s->limit * bytes_wanted(s->req) / c->announced;
 		e->pair_size = KV_MAX(e->pair_size, c->announced / s->limit);
 		s->limit = (uint32_t)KV_MAX(KV_MIN(fit, (size_t)s->limit / 2),
@@ -208,6 +211,11 @@ static bool ask_again(struct scan *s)
 	} else if (c->err.status == KV_HISTORY_LOST && s->local &&
 		   s->req->at != 0) {
 		s->local = false; /* that member may only be behind */
+	} else if (c->err.status == KV_HISTORY_LOST && s->req->at == 0 &&
+		   s->at_key > 0) {
+		/* Compacted between two parts: all over again, as of now. */
+		s->at_key = s->page->n = 0;
+		s->revision = 0;
 	} else {
 		return false;
 	}
@@ -319,6 +327,8 @@ static void ask(struct scan *s)
 	if (named) {
 		s->n_keys = KV_MIN(s->req->n_keys - s->at_key,
 				   (size_t)s->e->st->caps.max_ops);
+		s->n_keys = KV_MIN(s->n_keys, s->most_keys);
+		c->max_reply = s->n_keys > 1 ? REFUSE_ABOVE : 0;
 		c->path = "/etcdserverpb.KV/Txn";
 		c->frame = pack_named(s, &c->frame_n);
 	} else {
@@ -350,6 +360,7 @@ int etcd_scan(struct store *st, struct store_scan *req)
 	s->revision = req->at;
 	s->local = req->local;
 	s->limit = first_limit(s);
+	s->most_keys = SIZE_MAX;
 	s->page = store_page_new();
 	if (s->page == NULL ||
 	    (req->keys != NULL && !make_room(s->page, req->n_keys))) {

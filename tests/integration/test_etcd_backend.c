@@ -409,7 +409,8 @@ static void large_values_come_in_small_pages(void **state)
 	struct store_scan scan = {.max_bytes = 4 * 1024 * 1024};
 	size_t i, n = 0, bytes, largest;
 	uint8_t *value;
-	char after[64], key[64];
+	char after[64], key[64], names[40][16];
+	struct slice keys[40];
 
 	(void)state;
 	ew_open(&w, &(struct etcd_options){.nodes = 1});
@@ -450,6 +451,22 @@ static void large_values_come_in_small_pages(void **state)
 		scan.after = slice_of(after, bytes);
 	}
 	CHECK(n == 1040);
+	/* Named keys: more than one answer may hold, in one page. */
+	memset(&scan, 0, sizeof scan);
+	for (i = 0; i < 40; i++) {
+		(void)snprintf(names[i], sizeof names[i], "/b/%02zu", i);
+		keys[i] = slice_str(names[i]);
+	}
+	scan.keys = keys;
+	scan.n_keys = 40;
+	ew_scan(&w, st, &scan);
+	CHECK_STATUS(scan.err, KV_OK);
+	CHECK(scan.page->n == 40 && !scan.page->more);
+	for (i = 0; i < 40; i++) {
+		CHECK(slice_eq(scan.page->pairs[i].key, keys[i]));
+		CHECK(scan.page->pairs[i].value.n == largest);
+	}
+	store_page_free(scan.page);
 	free(value);
 	ew_shut(&w, st);
 	ew_close(&w);
