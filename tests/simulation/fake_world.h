@@ -136,6 +136,7 @@ struct fake_world {
 
 	char identity[STORE_IDENTITY_MAX];
 	uint32_t era;
+	bool era_unseen; /* the agent has not asked since the era began */
 	uint64_t index;
 	uint64_t born;		/* index at which the era began */
 	uint64_t compacted;	/* states before this index are gone */

@@ -20,9 +20,6 @@
 #include "fake_world.h"
 #include "sim_mem.h"
 
-/* Keys by which the agent recognises a store (PROBE_KEYS). */
-#define SIM_PROBES 8U
-
 /* A key that the run knows of, at the source, the target or both. */
 struct sim_key {
 	struct slice source;
@@ -186,6 +183,9 @@ void actors_act(struct sim *sim);
 void actors_rest(struct sim *sim);
 /* One more change at the source, so that an idle agent looks. */
 void actors_touch(struct sim *sim);
+
+/* After every step: see there. */
+void actors_keep_evidence(struct sim *sim);
 
 /* sim_agent.c */
 void agent_start(struct sim *sim);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "agent/route_int.h"
+#include "fake_impl.h"
 #include "sim.h"
 
 static bool one_in(struct sim *sim, uint64_t n)
@@ -273,29 +275,42 @@ static bool went_back(const struct sim *sim, const struct fake_world *w,
 	return r->version.b == row->version_b && r->version.a < row->version_a;
 }
 
+/* The rows that a probe goes by: those it has read already, when one is under
+ * way, else what it would read. */
+static size_t probe_rows(struct sim *sim, struct arena *a,
+			 struct state_row **rows)
+{
+	const struct route *r = sim->agent.route;
+	struct state_summary *routes;
+	struct kv_err err = {0};
+	size_t n = 0, found = 0;
+
+	if (sim->agent.life == AGENT_UP && r != NULL && r->probe.running &&
+	    r->probe.n > 0) {
+		*rows = r->probe.rows;
+		return r->probe.n;
+	}
+	if (sim->state == NULL ||
+	    state_summaries(sim->state, a, &routes, &n, &err) != KV_OK ||
+	    n == 0 ||
+	    state_ledger_newest(sim->state, routes[0].route, PROBE_KEYS, a,
+				rows, &found, &err) != KV_OK) {
+		return 0;
+	}
+	return found;
+}
+
 /* Would somebody who reads its newest keys see that history is another one: a
- * key that went back, or several of which none is there? Where not, and the
- * identity stays the same, nobody could: such a case is made one with a new
- * identity. */
+ * key that went back, or several of which none is there? */
 static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 {
-	struct state_summary *routes;
 	struct state_row *rows;
 	struct arena a;
-	struct kv_err err = {0};
-	size_t n = 0, found = 0, absent = 0;
+	size_t found, absent = 0;
 	bool back = false;
 
-	if (sim->state == NULL) {
-		return false;
-	}
 	arena_init(&a);
-	if (state_summaries(sim->state, &a, &routes, &n, &err) != KV_OK ||
-	    n == 0 ||
-	    state_ledger_newest(sim->state, routes[0].route, SIM_PROBES, &a,
-				&rows, &found, &err) != KV_OK) {
-		found = 0;
-	}
+	found = probe_rows(sim, &a, &rows);
 	for (size_t i = 0; i < found; i++) {
 		const struct sim_key *k = sim_key_of_target(sim, rows[i].key);
 		const struct fake_key *fk =
@@ -309,7 +324,49 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 	}
 	arena_free(&a);
 	return back || (w == &sim->target && absent == found &&
-			found >= SIM_PROBES / 2);
+			found >= PROBE_KEYS / 2);
+}
+
+static void new_identity(struct fake_world *w)
+{
+	w->era_unseen = false;
+	(void)snprintf(w->identity, sizeof w->identity, "%s-%u", w->name,
+		       w->era + 1);
+}
+
+/* Has the agent asked the world since its era began? */
+static bool was_probed(const struct sim *sim, const struct fake_world *w)
+{
+	const struct sim_agent *a = &sim->agent;
+	const struct fake_store *fs;
+
+	if (a->life != AGENT_UP || a->route == NULL) {
+		return false;
+	}
+	fs = w == &sim->source ? a->source->impl : a->target->impl;
+	return fs->epoch == (w == &sim->source ? a->route->env.source_epoch
+					       : a->route->env.target_epoch);
+}
+
+/* Where a store went back, its identity stays the same, and what goes on
+ * meanwhile covers its tracks, nobody could tell: it gets a new identity. */
+void actors_keep_evidence(struct sim *sim)
+{
+	struct fake_world *worlds[2] = {&sim->source, &sim->target};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct fake_world *w = worlds[i];
+
+		if (!w->era_unseen) {
+			continue;
+		}
+		if (was_probed(sim, w)) {
+			w->era_unseen = false;
+		} else if (!leaves_evidence(sim, w)) {
+			new_identity(w);
+			fake_cut(w);
+		}
+	}
 }
 
 /* What a restore of the target brings back is nobody's: neither the value that
@@ -335,6 +392,20 @@ static void mark_resurrected(struct sim *sim)
 	}
 }
 
+/* Writes go on until the index is past what it was. */
+static void overtake(struct sim *sim, struct fake_world *w, uint64_t was)
+{
+	w->counts->overtaken++;
+	while (w->index <= was) {
+		if (w == &sim->source && one_in(sim, 2)) {
+			source_tx(sim, 1);
+		} else {
+			fake_begin(w);
+			fake_end(w);
+		}
+	}
+}
+
 static void new_era(struct sim *sim)
 {
 	struct fake_world *w =
@@ -348,10 +419,6 @@ static void new_era(struct sim *sim)
 	}
 	to = one_in(sim, 3) ? 0 : sim_range(&sim->rand, w->born, w->index);
 	fake_restore(w, to, false);
-	if (one_in(sim, 3) || !leaves_evidence(sim, w)) {
-		(void)snprintf(w->identity, sizeof w->identity, "%s-%u",
-			       w->name, w->era + 1);
-	}
 	if (w == &sim->target) {
 		mark_resurrected(sim);
 	} else {
@@ -362,18 +429,14 @@ static void new_era(struct sim *sim)
 	sim->old_state = NULL;
 	sim->era_dirty = true;
 	check_disturb(sim);
-	if (!one_in(sim, 2)) {
-		return;
+	if (one_in(sim, 2)) {
+		overtake(sim, w, was);
 	}
-	w->counts->overtaken++;
-	while (w->index <= was) {
-		if (w == &sim->source && one_in(sim, 2)) {
-			source_tx(sim, 1);
-		} else {
-			fake_begin(w);
-			fake_end(w);
-		}
+	w->era_unseen = true;
+	if (one_in(sim, 3)) {
+		new_identity(w);
 	}
+	actors_keep_evidence(sim);
 }
 
 /* ---- what is done next

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "agent/filter.h"
+#include "agent/probe.h"
 #include "sim.h"
 
 /* Names that hurt: neighbours in byte order, empty segments, escapes, bytes
@@ -57,7 +58,7 @@ static void draw_caps(struct sim *sim, struct store_caps *c)
 	if (sim->plan.source_eras || sim->plan.target_eras) {
 		/* No real server takes fewer keys at once than a probe reads
 		 * to tell a replaced store from the known one. */
-		c->max_ops = KV_MAX(c->max_ops, SIM_PROBES);
+		c->max_ops = KV_MAX(c->max_ops, PROBE_KEYS);
 	}
 	c->write_timeout_ms = timeouts[sim_below(&sim->rand, 4)];
 	c->scan_page =

@@ -71,6 +71,7 @@ static void step(struct sim *sim)
 		sim->sched.now_ms += 1000; /* nobody waits for anything */
 	}
 	agent_reap(sim);
+	actors_keep_evidence(sim);
 	check_step(sim);
 }
 
