@@ -459,6 +459,42 @@ static void test_route_matches(void **state)
 	world_tear_down(&w);
 }
 
+static bool same_first_letter(struct slice saved, struct slice now)
+{
+	return saved.n > 0 && now.n > 0 && saved.p[0] == now.p[0];
+}
+
+/* The caller says which stores are the same ones under another name; the new
+ * name is the one to compare with next time. */
+static void test_renamed_stores(void **state)
+{
+	struct state_fingerprint fp = {.name = "main",
+				       .stores = "abc",
+				       .filters = "",
+				       .same_stores = same_first_letter};
+	enum state_match match;
+	struct world w;
+	int64_t first;
+
+	(void)state;
+	world_begin(&w);
+	first = w.route;
+	OK(&w, state_route_open(w.st, &fp, &w.route, &match, &w.err));
+	assert_int_equal(match, STATE_ROUTE_SAME);
+	assert_int_equal(w.route, first);
+	assert_int_equal(world_route(&w, "abc", ""), STATE_ROUTE_SAME);
+	fp.stores = "axx";
+	fp.filters = "f";
+	OK(&w, state_route_open(w.st, &fp, &w.route, &match, &w.err));
+	assert_int_equal(match, STATE_ROUTE_FILTERS);
+	world_reopen(&w);
+	assert_int_equal(world_route(&w, "axx", "f"), STATE_ROUTE_SAME);
+	fp.stores = "b";
+	OK(&w, state_route_open(w.st, &fp, &w.route, &match, &w.err));
+	assert_int_equal(match, STATE_ROUTE_STORES);
+	world_tear_down(&w);
+}
+
 static void test_other_filters_want_a_reconcile(void **state)
 {
 	struct state_checkpoint cp = {.index = 7, .complete = true};
@@ -529,8 +565,10 @@ static void test_other_stores_drop_everything(void **state)
 
 static void test_routes_stand_side_by_side(void **state)
 {
-	struct state_fingerprint one = {"one", "s", "f"};
-	struct state_fingerprint two = {"two", "s", "f"};
+	struct state_fingerprint one = {
+	    .name = "one", .stores = "s", .filters = "f"};
+	struct state_fingerprint two = {
+	    .name = "two", .stores = "s", .filters = "f"};
 	struct state_row a = world_row("/a", STATE_ROW_OWNED, 5);
 	enum state_match match;
 	struct world w;
@@ -668,7 +706,8 @@ static void test_checkpoint_of_no_route(void **state)
 
 static void test_summaries(void **state)
 {
-	struct state_fingerprint zebra = {"zebra", "s", "f"};
+	struct state_fingerprint zebra = {
+	    .name = "zebra", .stores = "s", .filters = "f"};
 	struct state_row rows[] = {world_row("/a", STATE_ROW_OWNED, 1),
 				   world_row("/b", STATE_ROW_GONE, 2),
 				   world_row("/c", STATE_ROW_YIELDED, 3),
@@ -824,6 +863,7 @@ int main(void)
 	    cmocka_unit_test(test_read_in_a_read_only_folder),
 	    cmocka_unit_test(test_read_only_folder_with_a_wal),
 	    cmocka_unit_test(test_route_matches),
+	    cmocka_unit_test(test_renamed_stores),
 	    cmocka_unit_test(test_other_filters_want_a_reconcile),
 	    cmocka_unit_test(test_other_stores_drop_everything),
 	    cmocka_unit_test(test_routes_stand_side_by_side),

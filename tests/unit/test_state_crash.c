@@ -26,7 +26,8 @@ static int step_open(struct life *l, struct kv_err *err)
 static int route_as(struct life *l, const char *stores, const char *filters,
 		    struct kv_err *err)
 {
-	struct state_fingerprint fp = {"main", stores, filters};
+	struct state_fingerprint fp = {
+	    .name = "main", .stores = stores, .filters = filters};
 	enum state_match match;
 
 	return state_route_open(l->w.st, &fp, &l->w.route, &match, err);
@@ -135,9 +136,11 @@ static int step_close(struct life *l, struct kv_err *err)
 
 typedef int step_fn(struct life *l, struct kv_err *err);
 
+/* At its end it is not empty: what is lost then would not be missed. */
 static step_fn *const steps[] = {
-    step_open,	       step_route,   step_begin, step_commit, step_begin_again,
-    step_commit_again, step_filters, step_live,	 step_stores, step_close,
+    step_open,	      step_route,	 step_begin,   step_commit,
+    step_begin_again, step_commit_again, step_filters, step_live,
+    step_stores,      step_begin,	 step_commit,  step_close,
 };
 enum { STEPS = KV_COUNT(steps) };
 

@@ -158,7 +158,8 @@ static void check_same(const char *text, const char *want)
 /* Opens and uses what may be damaged. true: it said so. */
 static bool use(struct world *w, const char *want)
 {
-	struct state_fingerprint fp = {"main", "a>b", ""};
+	struct state_fingerprint fp = {
+	    .name = "main", .stores = "a>b", .filters = ""};
 	struct state_row row = world_row("/new", STATE_ROW_OWNED, 500);
 	struct state_commit c = {.rows = &row, .n_rows = 1};
 	enum state_match match;
@@ -670,7 +671,8 @@ static void check_schema_1(struct world *w)
 
 static void test_older_schema(void **state)
 {
-	struct state_fingerprint fp = {"main", "etcd:a>etcd:b", "-/tmp/**"};
+	struct state_fingerprint fp = {
+	    .name = "main", .stores = "etcd:a>etcd:b", .filters = "-/tmp/**"};
 	struct state_checkpoint cp;
 	struct state_commit c = {.checkpoint = &cp};
 	enum state_match match;

@@ -438,7 +438,8 @@ static void test_intent_ids_are_not_reused(void **state)
 
 static void test_intents_of_a_route(void **state)
 {
-	struct state_fingerprint other = {"other", "s", "f"};
+	struct state_fingerprint other = {
+	    .name = "other", .stores = "s", .filters = "f"};
 	struct state_intent it = {.key = slice_str("/a")};
 	struct state_commit c = {.n_close_intents = 1};
 	struct state_intent *its;

@@ -293,7 +293,8 @@ static void test_dirty_pages(void **state)
 
 static void test_dirty_of_a_route_and_a_handle(void **state)
 {
-	struct state_fingerprint other = {"other", "s", "f"};
+	struct state_fingerprint other = {
+	    .name = "other", .stores = "s", .filters = "f"};
 	struct state_dirty d = dirty("/a", 1, "v");
 	enum state_match match;
 	struct world w;

@@ -29,7 +29,8 @@ struct life {
 
 static void live_route(struct life *l)
 {
-	struct state_fingerprint fp = {"main", "a>b", "f"};
+	struct state_fingerprint fp = {
+	    .name = "main", .stores = "a>b", .filters = "f"};
 	enum state_match match;
 	struct world *w = &l->w;
 

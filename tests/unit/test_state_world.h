@@ -104,7 +104,8 @@ KV_UNUSED static void world_open(struct world *w)
 KV_UNUSED static enum state_match
 world_route(struct world *w, const char *stores, const char *filters)
 {
-	struct state_fingerprint fp = {"main", stores, filters};
+	struct state_fingerprint fp = {
+	    .name = "main", .stores = stores, .filters = filters};
 	enum state_match match;
 
 	OK(w, state_route_open(w->st, &fp, &w->route, &match, &w->err));
