@@ -21,6 +21,7 @@ enum {
 	TXN_MAX = 100,
 	HOT_KEYS = 64,
 	FOLLOW_SPAN_MS = 150,
+	FOLLOW_MS = 2000,
 	OUTAGE_SPAN_MS = 300,
 	SETTLE_MS = 60000
 };
@@ -37,7 +38,8 @@ struct crash {
 	struct program agent;
 	bool source_down;
 	unsigned round;
-	unsigned kills, early, in_seed, in_follow, of_servers;
+	uint32_t span_ms; /* of the random instants that aim at the seed */
+	unsigned early, in_seed, seeded, in_follow, of_servers;
 	unsigned long transactions;
 };
 
@@ -158,36 +160,73 @@ static void start(struct crash *c)
 	program_follow(&c->agent, more);
 }
 
-static void kill_agent(struct crash *c)
+/* How long start and seed take differs from machine to machine. */
+static void aim(struct crash *c, uint32_t quarters)
 {
-	struct program_status st = {.keys = 0};
+	c->span_ms = KV_MIN(5000, KV_MAX(20, c->span_ms * quarters / 4));
+}
 
+static void kill_in_seed(struct crash *c)
+{
+	struct program_status st = {.seeded = false};
+
+	start(c);
+	write_until(c, process_clock() + chance(c, c->span_ms));
 	program_kill(&c->agent);
-	c->kills++;
-	if (!program_status(&c->agent, &st) || (!st.seeded && st.keys <= 0)) {
+	if (!program_status(&c->agent, &st) ||
+	    (!st.seeded && st.keys <= 0 && st.intents <= 0)) {
 		c->early++;
+		aim(c, 5);
 	} else if (!st.seeded) {
 		c->in_seed++;
 	} else {
-		c->in_follow++;
+		c->seeded++;
+		aim(c, 3);
 	}
-	assert_true(st.conflicts <= 0);
 }
 
-static void await_follow(struct crash *c)
+static bool follows(struct crash *c, unsigned ms)
 {
-	unsigned long long end = process_clock() + SETTLE_MS;
+	unsigned long long end = process_clock() + ms;
 	struct program_status st;
 
 	while (!program_status(&c->agent, &st) ||
 	       strcmp(st.phase, "FOLLOWING") != 0) {
 		program_alive(&c->agent);
 		if (process_clock() > end) {
-			program_tell(&c->agent);
-			fail_msg("it does not come to follow");
+			return false;
 		}
 		write_until(c, 0);
 	}
+	return true;
+}
+
+static void await_follow(struct crash *c)
+{
+	if (!follows(c, SETTLE_MS)) {
+		program_tell(&c->agent);
+		fail_msg("it does not come to follow");
+	}
+}
+
+/* Mostly while it follows; where it still settles what the last life left
+ * open, and takes its time for that, it is killed as well. */
+static void kill_in_follow(struct crash *c, bool first)
+{
+	start(c);
+	if (first) {
+		await_follow(c);
+		c->in_follow++;
+	} else if (follows(c, FOLLOW_MS)) {
+		c->in_follow++;
+	} else {
+		c->seeded++;
+	}
+	if (c->params->compact && chance(c, 3) == 0) {
+		place_compact(c->source);
+	}
+	write_until(c, process_clock() + chance(c, FOLLOW_SPAN_MS));
+	program_kill(&c->agent);
 }
 
 /* Most often the agent still runs when its server goes. */
@@ -209,19 +248,14 @@ static void lives(struct crash *c)
 {
 	const struct crash_params *p = c->params;
 
-	for (unsigned i = 0; i < p->seed_kills; i++) {
-		start(c);
-		write_until(c, process_clock() + chance(c, p->seed_ms));
-		kill_agent(c);
-	}
-	for (unsigned i = 0; i < p->follow_kills; i++) {
-		start(c);
-		await_follow(c);
-		if (p->compact && chance(c, 3) == 0) {
-			place_compact(c->source);
+	if (c->round % 2 == 0) {
+		for (unsigned i = 0; i < p->kills; i++) {
+			kill_in_seed(c);
 		}
-		write_until(c, process_clock() + chance(c, FOLLOW_SPAN_MS));
-		kill_agent(c);
+	} else {
+		for (unsigned i = 0; i < p->kills; i++) {
+			kill_in_follow(c, i == 0);
+		}
 	}
 	start(c);
 	for (unsigned i = 0; i < p->source_kills + p->target_kills; i++) {
@@ -283,8 +317,23 @@ static void check_history(struct crash *c)
 	view_free(&v);
 }
 
+/* Nobody touched the stores but the writer and the agent: a rescan for doubt
+ * of them is a false alarm (G4). */
+static void check_log(struct crash *c)
+{
+	char *log = temp_read(c->agent.log);
+
+	assert_non_null(log);
+	if (strstr(log, "is another one") != NULL) {
+		program_tell(&c->agent);
+		fail_msg("a store was taken for another one");
+	}
+	free(log);
+}
+
 static void run_round(struct crash *c)
 {
+	unsigned long long rest;
 	char prefix[32];
 
 	(void)snprintf(prefix, sizeof prefix, "/r%u", c->round);
@@ -295,7 +344,11 @@ static void run_round(struct crash *c)
 		       c->dir, c->round);
 	place_record(c->target, prefix);
 	lives(c);
+	await_follow(c); /* and so hears a SIGTERM */
+	rest = process_clock();
 	await_equal(c);
+	print_message("  round %u: equal %llu ms after the last change\n",
+		      c->round, process_clock() - rest);
 	assert_int_equal(program_stop(&c->agent), 0);
 	check_status(c);
 	/* What is left open for a later start does no harm then. */
@@ -303,11 +356,15 @@ static void run_round(struct crash *c)
 	check_status(c);
 	assert_int_equal(program_diff(&c->agent, true), 0);
 	check_history(c);
+	if (!c->params->compact) {
+		check_log(c);
+	}
 }
 
 void crash_run(const struct crash_params *params)
 {
-	struct crash c = {.params = params, .rng = choose_seed()};
+	struct crash c = {
+	    .params = params, .rng = choose_seed(), .span_ms = 200};
 	bool server_killed = params->source_kills + params->target_kills > 0;
 
 	print_message("  KVTEST_SEED=%llu\n", (unsigned long long)c.rng);
@@ -325,14 +382,13 @@ void crash_run(const struct crash_params *params)
 	for (c.round = 0; c.round < params->rounds; c.round++) {
 		run_round(&c);
 	}
-	print_message("  %u kills of the agent (%u before it had written, %u "
-		      "in the seed, %u after it), %u of servers, %lu "
-		      "transactions\n",
-		      c.kills, c.early, c.in_seed, c.in_follow, c.of_servers,
+	print_message("  kills of the agent: %u before it had written, %u in "
+		      "the seed, %u later, %u while it followed; %u of "
+		      "servers; %lu transactions\n",
+		      c.early, c.in_seed, c.seeded, c.in_follow, c.of_servers,
 		      c.transactions);
 	/* Kills that all miss what they aim at prove nothing. */
-	assert_true(params->rounds * params->seed_kills < 10 || c.in_seed > 0);
-	assert_true(params->follow_kills == 0 || c.in_follow > 0);
+	assert_true(params->kills * params->rounds < 10 || c.in_seed > 2);
 	place_free(c.source);
 	place_free(c.target);
 	history_free(&c.history);

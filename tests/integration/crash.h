@@ -4,7 +4,6 @@
  *
  *   round: a new prefix at the target, a new state file
  *     life: agent starts -> writer writes -> a random instant -> kill -9
- *           first lives: during the seed; later ones: once it follows
  *     end: writer rests -> diff -> SIGTERM -> status, diff --owned,
  *          the target's record against the source's history
  *
@@ -20,13 +19,12 @@ struct crash_params {
 	enum place_kind target;
 	uint32_t keys; /* to begin with */
 	unsigned rounds;
-	unsigned seed_kills;   /* a round: at any instant after the start */
-	unsigned follow_kills; /* a round: at any instant after it follows */
+	/* A round, of the agent: in the rounds 0, 2 ... at any instant of start
+	 * and seed, in the others at any instant after it follows. */
+	unsigned kills;
 	unsigned source_kills; /* a round: of the source's server */
 	unsigned target_kills;
-	unsigned seed_ms; /* about how long start and seed take: the range of
-			     the random instants of seed_kills */
-	bool compact;	  /* the source forgets its history now and then */
+	bool compact; /* the source forgets its history now and then */
 };
 
 /* Ends the running cmocka test on any doubt. */

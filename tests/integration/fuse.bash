@@ -44,7 +44,6 @@ told() {
 	follow_stop
 }
 
-# A file cannot show that the keys it no longer has were those once mirrored.
 told_all_while_down() {
 	note "told: all of it while the agent is down"
 	mirrored 200

@@ -253,6 +253,7 @@ static void etcd_write(struct place *p, const struct place_op *ops, size_t n)
 	if (store_write(p->store, &w) != KV_OK) {
 		give_up("a write is refused: %s", w.err.text);
 	}
+	uv_update_time(&p->loop); /* it stood still since the last write */
 	(void)uv_timer_start(&p->timer, on_late, WRITE_MS, 0);
 	while (!done) {
 		(void)uv_run(&p->loop, UV_RUN_ONCE);

@@ -119,8 +119,7 @@ static bool take_status(const char *text, struct program_status *st)
 		st->quarantine = number(route, "quarantine");
 		st->foreign = number(route, "foreign");
 		st->keys = number(route, "keys");
-		st->reconciles =
-		    number(json_object_get(route, "counters"), "reconciles");
+		st->intents = number(route, "intents");
 		st->seeded = json_is_true(json_object_get(route, "seeded"));
 		st->held = json_is_string(json_object_get(route, "held"));
 	}

@@ -36,7 +36,7 @@ int program_diff(struct program *p, bool owned);
 
 struct program_status {
 	char phase[32];
-	long long conflicts, quarantine, foreign, keys, reconciles;
+	long long conflicts, quarantine, foreign, keys, intents;
 	bool held;
 	bool seeded; /* the first copy is complete */
 };

@@ -12,11 +12,9 @@ static void survives_kills(void **state)
 	static const struct crash_params params = {
 	    .source = PLACE_SQLITE,
 	    .target = PLACE_ETCD,
-	    .keys = 5000,
-	    .rounds = 8,
-	    .seed_kills = 4,
-	    .follow_kills = 4,
-	    .seed_ms = 250,
+	    .keys = 6000,
+	    .rounds = 6,
+	    .kills = 10,
 	};
 
 	(void)state;

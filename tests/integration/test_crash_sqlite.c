@@ -133,11 +133,9 @@ static void survives_kills(void **state)
 	static const struct crash_params params = {
 	    .source = PLACE_SQLITE,
 	    .target = PLACE_SQLITE,
-	    .keys = 5000,
+	    .keys = 12000,
 	    .rounds = 8,
-	    .seed_kills = 4,
-	    .follow_kills = 4,
-	    .seed_ms = 100,
+	    .kills = 8,
 	};
 
 	(void)state;

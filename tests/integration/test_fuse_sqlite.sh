@@ -4,6 +4,7 @@ KIND=sqlite
 . "$(dirname "$0")/fuse.bash"
 
 told
+told_all_while_down
 threshold 100 50 0
 threshold 100 51 1
 threshold 300 60 0

@@ -13,9 +13,9 @@ static void survives_kills_of_the_source(void **state)
 	static const struct crash_params params = {
 	    .source = PLACE_ETCD,
 	    .target = PLACE_SQLITE,
-	    .keys = 5000,
-	    .rounds = 3,
-	    .source_kills = 4,
+	    .keys = 6000,
+	    .rounds = 2,
+	    .source_kills = 3,
 	};
 
 	(void)state;
@@ -27,9 +27,9 @@ static void survives_kills_of_the_target(void **state)
 	static const struct crash_params params = {
 	    .source = PLACE_SQLITE,
 	    .target = PLACE_ETCD,
-	    .keys = 5000,
-	    .rounds = 3,
-	    .target_kills = 4,
+	    .keys = 6000,
+	    .rounds = 2,
+	    .target_kills = 3,
 	};
 
 	(void)state;
@@ -41,10 +41,9 @@ static void survives_kills_of_all(void **state)
 	static const struct crash_params params = {
 	    .source = PLACE_ETCD,
 	    .target = PLACE_ETCD,
-	    .keys = 5000,
-	    .rounds = 3,
-	    .seed_kills = 1,
-	    .seed_ms = 250,
+	    .keys = 6000,
+	    .rounds = 2,
+	    .kills = 1,
 	    .source_kills = 2,
 	    .target_kills = 2,
 	};
