@@ -138,3 +138,38 @@ restore_case() {
 	await 30 target_is /k2 alive
 	follow_stop
 }
+
+# target_case WHAT COMMAND: COMMAND replaces the target by an older or an empty
+# one, while the agent is down and under a running one. Keys that were deleted
+# since and that an older target brings back are nobody's: left, and listed.
+target_case() {
+	local p=/t$ROUTES back='^/k1[1-5] '
+
+	note "a target $1"
+	store_fill s $p 1 100 old
+	route s $p t $p
+	follow
+	settled "first copy"
+	store_backup t
+	store_fill s $p 1 10 new
+	store_clear s $p 11 15
+	store_fill s $p 101 110 late
+	settled "before"
+	follow_stop
+	"$2" t
+	follow
+	await 30 same "$back"
+	source_put /k20 alive
+	await 30 target_is /k20 alive
+	"$2" t
+	source_put /k21 alive
+	await 60 same "$back"
+	source_put /k22 alive
+	await 30 target_is /k22 alive
+	follow_stop
+	"$KVMIRROR" diff "$SOURCE" "$TARGET" | cut -d' ' -f2 >"$T/differ"
+	"$KVMIRROR" status --state "$STATE" --list foreign >"$T/listed"
+	check "what differs is listed" cmp "$T/differ" "$T/listed"
+	check "diff --owned" "$KVMIRROR" diff "$SOURCE" "$TARGET" --owned \
+		--state "$STATE"
+}

@@ -10,4 +10,6 @@ restore_case "while the agent is down" yes nothing
 restore_case "while it is down, and overtaken since" yes overtaken
 restore_case "the same, without its history" yes forgotten
 restore_case "under a running agent" no nothing
+target_case "restored from an older backup" store_restore
+target_case "wiped" store_wipe
 wiped
