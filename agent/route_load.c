@@ -90,7 +90,9 @@ static void load_done(struct worker_job *job)
 	r->env.quarantine = l->counts.quarantine;
 	r->env.foreign = l->counts.foreign;
 	r->env.yielded = l->counts.yielded;
-	r->env.saved = r->env.cp.index;
+	if (l->err.status == KV_OK) {
+		r->env.saved = r->env.cp.index;
+	}
 	route_stage_loaded(r);
 }
 

@@ -46,12 +46,18 @@ static void no_memory(struct sorter *s)
 static bool keep_after(struct sorter *s, struct slice key)
 {
 	struct arena fresh = {0};
+	struct slice copy;
 
 	arena_init(&fresh);
-	s->after = slice_dup(&fresh, key);
+	copy = slice_dup(&fresh, key);
+	if (copy.p == NULL) {
+		arena_free(&fresh);
+		return false;
+	}
+	s->after = copy;
 	arena_free(&s->after_arena);
 	s->after_arena = fresh;
-	return s->after.p != NULL;
+	return true;
 }
 
 /* ---- out of the table -----------------------------------------------------*/
