@@ -205,7 +205,9 @@ static void gather_item(struct apply *a, struct batch_item *it,
 	}
 	if (it->foreign) {
 		g->foreign[c->n_foreign++] = it->key;
-	} else if (env->foreign > 0 && it->wrote) {
+	} else if (env->foreign > 0 &&
+		   (it->wrote ||
+		    (it->has_row && it->row.kind != STATE_ROW_NONE))) {
 		g->unforeign[c->n_unforeign++] = it->key;
 	}
 }

@@ -66,6 +66,17 @@ static struct agent_route *find_route(struct run *run, const char *name)
 	return r;
 }
 
+/* A reload that came meanwhile waits until no old route stands any more: two
+ * selves of one route would write the same ledger. */
+static void one_gone(struct run *run)
+{
+	run->swapping--;
+	if (run->swapping == 0 && run->reload_again && !run->stopping) {
+		run->reload_again = false;
+		reload(run);
+	}
+}
+
 static void swap_gone_cb(void *ctx)
 {
 	struct swap *swap = ctx;
@@ -76,11 +87,12 @@ static void swap_gone_cb(void *ctx)
 		agent_start(swap->fresh);
 	}
 	kv_free(swap);
-	run->swapping--;
-	if (run->swapping == 0 && run->reload_again && !run->stopping) {
-		run->reload_again = false;
-		reload(run);
-	}
+	one_gone(run);
+}
+
+static void removed_gone_cb(void *ctx)
+{
+	one_gone(ctx);
 }
 
 /* The old one goes, the fresh one comes after it. */
@@ -151,7 +163,8 @@ static void close_gone(struct run *run, const struct step *steps, size_t n)
 		if (!stands_in(r, steps, n)) {
 			LOG_INFO("route removed",
 				 LOG_S("route", agent_conf(r)->name));
-			agent_remove(r, NULL, NULL);
+			run->swapping++;
+			agent_remove(r, removed_gone_cb, run);
 		}
 		r = next;
 	}
@@ -161,6 +174,7 @@ static void apply_steps(struct run *run, struct step *steps, size_t n)
 {
 	size_t i;
 
+	ERGO(n > 0, steps != NULL);
 	close_gone(run, steps, n);
 	for (i = 0; i < n; i++) {
 		if (steps[i].fresh != NULL && steps[i].old != NULL) {
@@ -207,13 +221,13 @@ static void reload(struct run *run)
 		status = check_state(run, conf, &err);
 	}
 	if (status == KV_OK) {
+		status = cli_apply_log(run->args, conf, &err);
+	}
+	if (status == KV_OK) {
 		steps = kv_calloc(conf->n_routes, sizeof(*steps));
 		status = steps == NULL
 			     ? kv_fail(&err, KV_NO_MEMORY, "no memory")
 			     : open_fresh(run, conf, steps, &err);
-	}
-	if (status == KV_OK) {
-		status = cli_apply_log(run->args, conf, &err);
 	}
 	if (status == KV_OK) {
 		apply_steps(run, steps, conf->n_routes);

@@ -222,6 +222,7 @@ static void on_saved(struct apply *a)
 		d->held(d, a->held_reason);
 		return;
 	}
+	d->moved(d);
 	d->dropping = true;
 	next_page(d);
 }

@@ -51,6 +51,8 @@ struct dirty {
 	struct kv_err err;
 	/* The table is empty. */
 	void (*end)(struct dirty *d);
+	/* A batch was saved. */
+	void (*moved)(struct dirty *d);
 	void (*trouble)(struct dirty *d, const struct kv_err *err);
 	void (*held)(struct dirty *d, const char *reason);
 	void (*aborted)(struct dirty *d);

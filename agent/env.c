@@ -57,20 +57,6 @@ void env_clear(struct route_env *env)
 	kv_free(env->late);
 }
 
-bool env_ghost_add(struct route_env *env, struct slice key, uint64_t until_ms)
-{
-	void *ghosts = env->ghosts;
-
-	if (!kv_grow(&ghosts, &env->cap_ghosts, env->n_ghosts + 1,
-		     sizeof *env->ghosts)) {
-		return false;
-	}
-	env->ghosts = ghosts;
-	env->ghosts[env->n_ghosts].key = kv_hash(key);
-	env->ghosts[env->n_ghosts++].until_ms = until_ms;
-	return true;
-}
-
 /* Forgets those that are dead by now. */
 static void drop_dead_ghosts(struct route_env *env, uint64_t now)
 {
@@ -82,6 +68,21 @@ static void drop_dead_ghosts(struct route_env *env, uint64_t now)
 		}
 	}
 	env->n_ghosts = n;
+}
+
+bool env_ghost_add(struct route_env *env, struct slice key, uint64_t until_ms)
+{
+	void *ghosts = env->ghosts;
+
+	drop_dead_ghosts(env, sched_now(env->sched));
+	if (!kv_grow(&ghosts, &env->cap_ghosts, env->n_ghosts + 1,
+		     sizeof *env->ghosts)) {
+		return false;
+	}
+	env->ghosts = ghosts;
+	env->ghosts[env->n_ghosts].key = kv_hash(key);
+	env->ghosts[env->n_ghosts++].until_ms = until_ms;
+	return true;
 }
 
 uint64_t env_ghost_until(struct route_env *env, struct slice key)

@@ -37,6 +37,8 @@ struct route_env {
 	uint64_t target_epoch;
 	/* The ledger was made with another history of that side: cleared when
 	 * a reconcile has stamped everything anew. */
+	char source_identity[STORE_IDENTITY_MAX];
+	char target_identity[STORE_IDENTITY_MAX];
 	bool new_source;
 	bool new_target;
 	/* Saved with every commit. cp.index is what is applied and about to be

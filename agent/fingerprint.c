@@ -59,7 +59,10 @@ static bool append_store(char **text, const char *name, const struct uri *u)
 
 static bool append_filters(char **text, const struct conf_route *conf)
 {
-	bool ok = append(text, "filters", "1");
+	bool ok =
+	    append(text, "conflict", conf_conflict_name(conf->conflict)) &&
+	    append(text, "delete", conf_delete_name(conf->delete_policy)) &&
+	    append(text, "drift", conf_drift_name(conf->drift));
 
 	for (size_t i = 0; ok && i < conf->n_include; i++) {
 		ok = append(text, "include", conf->include[i]);

@@ -4,6 +4,7 @@
 
 #include "agent/filter.h"
 #include "agent/fuse.h"
+#include "store/base/log.h"
 
 /* Sealed batches that may wait before the watch is asked again: the
  * back-pressure. */
@@ -44,6 +45,9 @@ static void seal(struct follow *f)
 	if (f->in_unit && !f->unit_torn) {
 		f->unit_torn = true;
 		f->env->cp.counters.torn++;
+		LOG_INFO("a source transaction does not fit into one write",
+			 LOG_S("route", f->env->conf->name),
+			 LOG_U("after", f->moved_to));
 	}
 	list_push_back(&f->sealed, &b->link);
 	f->n_sealed++;
@@ -315,7 +319,10 @@ static void on_next(struct store_next *req)
 
 static void maybe_pull(struct follow *f)
 {
-	if (f->watch == NULL || f->pulling || f->paused || f->pulled != NULL ||
+	/* A route that drains still pulls the rest of a transaction. */
+	bool paused = f->paused && !(f->mode == FOLLOW_LIVE && f->in_unit);
+
+	if (f->watch == NULL || f->pulling || paused || f->pulled != NULL ||
 	    f->put.busy || f->put_down || f->n_sealed >= FOLLOW_SEALED) {
 		return;
 	}
@@ -540,6 +547,8 @@ int follow_open(struct follow *f, enum follow_mode mode, uint64_t after,
 	struct store_watch_params p = {.after = after, .known = known};
 
 	PRE(f->watch == NULL && !f->pulling && mode != FOLLOW_OFF);
+	/* Even when this fails: the next try begins there. */
+	f->position = after;
 	f->watch = store_watch_open(f->env->source, &p);
 	if (f->watch == NULL) {
 		return KV_NO_MEMORY;
@@ -550,7 +559,6 @@ int follow_open(struct follow *f, enum follow_mode mode, uint64_t after,
 	}
 	f->mode = mode;
 	f->paused = false;
-	f->position = after;
 	/* A transaction that was cut by the loss is told again as a whole: the
 	 * part that is here waits for it. */
 	f->moved_to = after;

@@ -8,6 +8,10 @@ enum { SOURCE, TARGET };
 
 static void finish(struct probe *p)
 {
+	if (p->err.status == KV_OK) {
+		p->env->source_epoch = p->source.epoch;
+		p->env->target_epoch = p->target.epoch;
+	}
 	for (int side = SOURCE; side <= TARGET; side++) {
 		store_page_free(p->scan[side].page);
 		p->scan[side].page = NULL;
@@ -90,8 +94,14 @@ static void judge_target(struct probe *p)
 	struct state_checkpoint *cp = &p->env->cp;
 	size_t absent = 0;
 
-	p->new_target = identity_differs(cp->target_identity, &p->target) ||
-			p->target.index < p->target_index;
+	p->new_target =
+	    identity_differs(p->env->new_target ? p->env->target_identity
+						: cp->target_identity,
+			     &p->target) ||
+	    p->target.index < p->target_index;
+	if (p->env->new_target) {
+		return;
+	}
 	for (size_t i = 0; i < p->n; i++) {
 		const struct state_row *row = &p->rows[i];
 		const struct store_pair *pair = find_pair(page, row->key);
@@ -155,15 +165,20 @@ static void ask_at(struct probe *p)
 static void judge(struct probe *p)
 {
 	struct state_checkpoint *cp = &p->env->cp;
-	bool newest;
+	bool newest = false;
 
-	p->new_source = identity_differs(cp->source_identity, &p->source) ||
-			p->source.index < p->source_index;
-	judge_source_keys(p, &newest);
+	p->new_source =
+	    identity_differs(p->env->new_source ? p->env->source_identity
+						: cp->source_identity,
+			     &p->source) ||
+	    p->source.index < p->source_index;
+	/* A ledger that is being stamped anew says nothing of that side. */
+	if (!p->env->new_source) {
+		judge_source_keys(p, &newest);
+	}
 	judge_target(p);
-	p->env->source_epoch = p->source.epoch;
-	p->env->target_epoch = p->target.epoch;
-	if (p->n == 0 || newest || p->new_source || !cp->complete) {
+	if (p->n == 0 || newest || p->new_source || p->env->new_source ||
+	    !cp->complete) {
 		finish(p);
 	} else {
 		ask_at(p);

@@ -363,6 +363,7 @@ void route_hold(struct route *r, const char *reason)
 		return;
 	}
 	r->stage = STAGE_HELD;
+	r->must_reconcile = true;
 	r->why = "held before, judged anew";
 	route_set_phase(r, ROUTE_HELD);
 	give_up_all(r);
@@ -396,6 +397,7 @@ static void free_route(struct route *r)
 	sched_timer_stop(&r->timer);
 	sched_timer_stop(&r->live_timer);
 	sched_timer_stop(&r->drain_timer);
+	sched_timer_stop(&r->again_timer);
 	sched_unpost(&r->close_task);
 	probe_clear(&r->probe);
 	seed_clear(&r->seed);
@@ -478,6 +480,7 @@ void route_close(struct route *r, uint64_t drain_ms, void (*closed)(void *ctx),
 	r->closed_ctx = ctx;
 	sched_timer_stop(&r->live_timer);
 	sched_timer_stop(&r->timer);
+	sched_timer_stop(&r->again_timer);
 	if (r->restarting) {
 		/* Given up already: wait for the last of it. */
 		if (route_stage_is_quiet(r)) {

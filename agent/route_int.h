@@ -61,7 +61,9 @@ struct route {
 	struct state_checkpoint job_cp;
 	struct kv_err job_err;
 	bool job_busy;
-	struct sched_timer timer; /* the next try */
+	struct sched_timer timer;	/* the next try */
+	uint64_t again_ms;		/* doubles while it does not help */
+	struct sched_timer again_timer; /* quarantined and yielded keys */
 	struct backoff backoff;
 	struct backoff held_backoff;
 	struct kv_err error;  /* the last trouble */

@@ -15,10 +15,13 @@
 #include "store/base/log.h"
 
 #define FUSE_WINDOW_MS (3600U * 1000U)
+#define AGAIN_MS (3600U * 1000U)
+#define AGAIN_MAX_MS (24U * AGAIN_MS)
 /* The identity saved while a ledger is not yet stamped anew: no store's own. */
 #define UNSURE "?"
 
 static void stage_prepare(struct route *r);
+static void reopen_watch(struct route *r);
 static void stage_quiet(struct route *r);
 static void stage_follow(struct route *r);
 
@@ -80,7 +83,7 @@ static const char *reconcile_reason(const struct route *r)
 		return "a single pass was asked for";
 	}
 	if (r->load.match == STATE_ROUTE_FILTERS) {
-		return "the filters changed";
+		return "the filters or the policies changed";
 	}
 	if (r->env.new_source) {
 		return "the source is another one, or went back";
@@ -112,6 +115,8 @@ static void note_origins(struct route *r)
 		     r->env.new_source ? UNSURE : r->probe.source.identity);
 	set_identity(cp->target_identity,
 		     r->env.new_target ? UNSURE : r->probe.target.identity);
+	set_identity(r->env.source_identity, r->probe.source.identity);
+	set_identity(r->env.target_identity, r->probe.target.identity);
 	if (r->env.new_source) {
 		cp->index = 0;
 		cp->source_index = 0;
@@ -477,6 +482,11 @@ static void on_seed_end(struct seed *s)
 	}
 }
 
+static void on_seed_moved(struct seed *s)
+{
+	route_progress(s->ctx);
+}
+
 static void on_seed_trouble(struct seed *s, const struct kv_err *err)
 {
 	route_trouble(s->ctx, err);
@@ -538,6 +548,31 @@ static void finish_work(struct worker_job *job)
 	}
 }
 
+/* What could not be carried, or was yielded, is tried again now and then: the
+ * target may take it by now, or both sides may be equal. */
+static void again_fire(struct sched_timer *t)
+{
+	struct route *r = kv_container_of(t, struct route, again_timer);
+
+	if (r->stage == STAGE_FOLLOW && !r->trouble && !r->closing &&
+	    (r->env.quarantine > 0 || r->env.yielded > 0)) {
+		r->again_ms = KV_MIN(r->again_ms * 2, AGAIN_MAX_MS);
+		route_restart(r, "keys that were left out are tried again");
+		return;
+	}
+	if (!r->closing) {
+		r->again_ms = AGAIN_MS;
+		sched_timer_start(r->env.sched, t, r->again_ms);
+	}
+}
+
+static void start_again_timer(struct route *r)
+{
+	r->again_ms = KV_MAX(r->again_ms, AGAIN_MS);
+	r->again_timer.fire = again_fire;
+	sched_timer_start(r->env.sched, &r->again_timer, r->again_ms);
+}
+
 static void finish_done(struct worker_job *job)
 {
 	struct route *r = kv_container_of(job, struct route, job);
@@ -567,6 +602,10 @@ static void finish_done(struct worker_job *job)
 	r->stage = STAGE_FOLLOW;
 	route_set_phase(r, ROUTE_FOLLOWING);
 	follow_live(&r->follow);
+	start_again_timer(r);
+	if (r->watch_lost && !r->trouble) {
+		reopen_watch(r);
+	}
 }
 
 static void stage_finish(struct route *r)
@@ -630,6 +669,11 @@ static void on_dirty_end(struct dirty *d)
 	reconciled(r);
 }
 
+static void on_dirty_moved(struct dirty *d)
+{
+	route_progress(d->ctx);
+}
+
 static void on_dirty_trouble(struct dirty *d, const struct kv_err *err)
 {
 	route_trouble(d->ctx, err);
@@ -652,13 +696,16 @@ static void stage_follow(struct route *r)
 {
 	r->stage = STAGE_FOLLOW;
 	open_watch(r, FOLLOW_LIVE, r->env.cp.index);
+	start_again_timer(r);
 }
 
 static void open_again(struct route *r)
 {
 	bool live = r->stage == STAGE_FOLLOW;
 	uint64_t after = r->stage == STAGE_WATCH ? 0 : r->follow.position;
-	bool paused = r->follow.paused;
+	/* From QUIET on nothing more is pulled into the dirty table. */
+	bool paused = r->stage == STAGE_QUIET || r->stage == STAGE_DIRTY ||
+		      r->stage == STAGE_FINISH;
 
 	open_watch(r, live ? FOLLOW_LIVE : FOLLOW_DRAIN, after);
 	if (paused && !live) {
@@ -853,11 +900,13 @@ void route_stage_init(struct route *r)
 
 	seed_init(&r->seed, &r->env, window, r);
 	r->seed.end = on_seed_end;
+	r->seed.moved = on_seed_moved;
 	r->seed.trouble = on_seed_trouble;
 	r->seed.aborted = on_seed_aborted;
 	r->seed.decision = on_decision;
 	dirty_init(&r->dirty, &r->env, r);
 	r->dirty.end = on_dirty_end;
+	r->dirty.moved = on_dirty_moved;
 	r->dirty.trouble = on_dirty_trouble;
 	r->dirty.held = on_dirty_held;
 	r->dirty.aborted = on_dirty_aborted;

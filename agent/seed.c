@@ -254,6 +254,11 @@ static bool effect(struct seed *s, const struct merge_item *mi,
 	case RECONCILE_PUT:
 		return add_write(s, mi, in, out);
 	case RECONCILE_DELETE:
+		if (mi->source_key.n == 0) {
+			/* No source key maps there: none can come. */
+			s->foreign_deletes++;
+			return add_write(s, mi, in, out);
+		}
 		return add_delete(s, mi, in);
 	case RECONCILE_HOLD:
 		return hold(s, mi, in, out);
@@ -526,6 +531,7 @@ static void on_saved(struct apply *a)
 		(void)snprintf(s->held_reason, sizeof s->held_reason, "%s",
 			       a->held_reason);
 	}
+	s->moved(s);
 	step_later(s);
 }
 

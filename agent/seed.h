@@ -53,6 +53,8 @@ struct seed {
 	/* Everything but the inferred deletes is done and saved. held: a
 	 * conflict under `stop` ended it early (held_reason). */
 	void (*end)(struct seed *s);
+	/* A batch was saved. */
+	void (*moved)(struct seed *s);
 	void (*trouble)(struct seed *s, const struct kv_err *err);
 	void (*aborted)(struct seed *s);
 	void (*decision)(struct seed *s, const struct seed_decision *d);
