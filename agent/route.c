@@ -25,6 +25,7 @@
 
 static void maybe_closed(struct route *r);
 static void drain_check(struct route *r);
+static void end_drain(struct route *r);
 
 const char *route_phase_name(enum route_phase phase)
 {
@@ -348,7 +349,12 @@ void route_hold(struct route *r, const char *reason)
 {
 	uint64_t delay;
 
-	if (r->closing || r->stage == STAGE_DONE) {
+	if (r->closing) {
+		/* What comes behind must not be drained past it. */
+		end_drain(r);
+		return;
+	}
+	if (r->stage == STAGE_DONE) {
 		return;
 	}
 	if (!r->is_held || strcmp(r->held, reason) != 0) {

@@ -217,7 +217,8 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	/* Whether it was told is not saved; where nothing is told, it was
 	 * not. */
 	it->inferred = it->inferred || (in->is_delete && !tells_deletes(r));
-	it->source_index = in->source_index;
+	/* An index of another history says nothing, and must not be saved. */
+	it->source_index = r->env.new_source ? 0 : in->source_index;
 	it->hash = in->hash;
 	it->row = r->load.rows[i];
 	it->row.key = it->key;
