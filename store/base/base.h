@@ -55,6 +55,7 @@ static inline bool list_empty(const struct list *head)
 static inline void list_push_back(struct list *head, struct list *elem)
 {
 	PRE(elem->next == elem);
+	PRE(head->prev != NULL);
 	elem->prev = head->prev;
 	elem->next = head;
 	head->prev->next = elem;

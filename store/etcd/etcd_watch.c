@@ -381,7 +381,7 @@ int etcd_changes(struct store_watch *w, struct store_next *req)
 		}
 	}
 	ew = *slot(w);
-	PRE(ew->next == NULL);
+	PRE(ew != NULL && ew->next == NULL);
 	ew->next = req;
 	if (ew->phase == WATCH_IDLE) {
 		etcd_watch_look(ew);
