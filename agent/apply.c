@@ -9,6 +9,9 @@
 
 #include "agent/apply_int.h"
 
+/* So few keys are looked up without a hand-off to the worker. */
+#define LOOK_FEW 16
+
 void apply_init(struct apply *a, struct route_env *env,
 		const struct apply_events *events, void *ctx)
 {
@@ -293,7 +296,12 @@ static void look_start(struct apply *a)
 	a->waiting = false;
 	a->look_job.work = look_work;
 	a->look_job.done = look_done;
-	worker_submit(a->env->worker, &a->look_job);
+	/* Few keys: a lone change should not wait for a thread to wake. */
+	if (a->n_intents <= LOOK_FEW && a->n_look <= LOOK_FEW) {
+		worker_submit_quick(a->env->worker, &a->look_job);
+	} else {
+		worker_submit(a->env->worker, &a->look_job);
+	}
 }
 
 /* ---- WRITE

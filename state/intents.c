@@ -95,7 +95,9 @@ int state_begin(struct state *st, int64_t route, const struct slice *keys,
 		status = begin(st, route, intents, n_intents, wall_ms,
 			       intent_id, err);
 	}
+	st->in_begin = true;
 	status = tx_end(st, status, err);
+	st->in_begin = false;
 	if (status != KV_OK) {
 		*intent_id = 0;
 	}

@@ -20,13 +20,14 @@ struct state {
 	sqlite3 *db;
 	char *path; /* for messages too; "(memory)" */
 	unsigned flags;
-	int lock_fd;	    /* -1: none */
-	int errnum; /* the system's, of the last call of SQLite */
+	int lock_fd; /* -1: none */
+	int errnum;  /* the system's, of the last call of SQLite */
 	bool in_tx;
-	bool dirty_ready;   /* the temporary table is there */
-	bool sort_ready;    /* likewise */
-	int64_t intent_id;  /* the last one given */
-	int checkpoint_at;  /* frames in the WAL that start a checkpoint */
+	bool dirty_ready;  /* the temporary table is there */
+	bool sort_ready;   /* likewise */
+	bool in_begin;	   /* a change waits for this commit */
+	int64_t intent_id; /* the last one given */
+	int checkpoint_at; /* frames in the WAL that start a checkpoint */
 	struct memory **memories; /* one a route that was used */
 	size_t n_memories;
 	size_t cap_memories;
@@ -46,8 +47,8 @@ int file_folder(const char *path, struct kv_err *err) KV_MUSTCHECK;
 int file_lock(const char *path, int *fd, struct kv_err *err) KV_MUSTCHECK;
 /* Looks at the first bytes, so that a foreign file is not even opened by
  * SQLite (which might alter it). */
-int file_look(const char *path, enum file_kind *kind, struct kv_err *err)
-    KV_MUSTCHECK;
+int file_look(const char *path, enum file_kind *kind,
+	      struct kv_err *err) KV_MUSTCHECK;
 /* What a moved-away file left behind must not be played into a new one. */
 int file_sweep(const char *path, struct kv_err *err) KV_MUSTCHECK;
 /* Neither a WAL nor its index: nobody has it open, and it says everything. */
@@ -56,8 +57,8 @@ bool file_is_alone(const char *path);
 char *file_beside(const char *path, const char *suffix) KV_MUSTCHECK;
 /* Makes the empty file PATH-new, mode 0600; then moves it into place. */
 int file_new(const char *fresh, struct kv_err *err) KV_MUSTCHECK;
-int file_publish(const char *fresh, const char *path, struct kv_err *err)
-    KV_MUSTCHECK;
+int file_publish(const char *fresh, const char *path,
+		 struct kv_err *err) KV_MUSTCHECK;
 /* The KV_ code for an errno of the file system, with a text. */
 int file_fail(const char *path, const char *what, int errnum,
 	      struct kv_err *err);
@@ -99,11 +100,11 @@ int tally_get(struct state *st, int64_t route, struct tally *t,
 /* Adds differences; nothing is written when all are zero. */
 int tally_add(struct state *st, int64_t route, struct tally *t,
 	      struct kv_err *err) KV_MUSTCHECK;
-int progress_add(struct state *st, int64_t route, struct kv_err *err)
-    KV_MUSTCHECK;
+int progress_add(struct state *st, int64_t route,
+		 struct kv_err *err) KV_MUSTCHECK;
 int checkpoint_save(struct state *st, int64_t route,
-		    const struct state_checkpoint *cp, struct kv_err *err)
-    KV_MUSTCHECK;
+		    const struct state_checkpoint *cp,
+		    struct kv_err *err) KV_MUSTCHECK;
 
 /* ---- ledger.c */
 
@@ -114,8 +115,8 @@ int ledger_purge(struct state *st, int64_t route, uint64_t upto,
 		 struct tally *t, struct kv_err *err) KV_MUSTCHECK;
 /* Rows without a transaction of its own. */
 int ledger_read(struct state *st, int64_t route, const struct slice *keys,
-		size_t n, struct state_row *rows, struct kv_err *err)
-    KV_MUSTCHECK;
+		size_t n, struct state_row *rows,
+		struct kv_err *err) KV_MUSTCHECK;
 
 /* All rows of a statement whose parameters are bound, into the arena; the key
  * is the column after those of the row. */
@@ -175,8 +176,8 @@ struct memory {
 };
 
 /* NULL: no memory, and err says so. */
-struct memory *memory_of(struct state *st, int64_t route, struct kv_err *err)
-    KV_MUSTCHECK;
+struct memory *memory_of(struct state *st, int64_t route,
+			 struct kv_err *err) KV_MUSTCHECK;
 /* After a rollback: it says more than the file. */
 void memory_forget(struct state *st);
 void memory_free(struct state *st);

@@ -249,12 +249,98 @@ static void inline_closes_after_the_last(void **state KV_UNUSED)
 	assert_true(b.closed);
 }
 
+struct quick {
+	struct worker_job base;
+	struct quick_world *world;
+	int number;
+	bool off_loop;
+};
+
+struct quick_world {
+	struct test_loop loop;
+	struct worker *worker;
+	pthread_t loop_thread;
+	int worked; /* in turn: by whoever runs the jobs */
+	int done;
+	bool in_submit;
+	bool closed;
+};
+
+static void quick_work(struct worker_job *base)
+{
+	struct quick *q = kv_container_of(base, struct quick, base);
+
+	assert_int_equal(q->world->worked, q->number);
+	q->world->worked++;
+	q->off_loop = !pthread_equal(pthread_self(), q->world->loop_thread);
+}
+
+static void quick_done(struct worker_job *base)
+{
+	struct quick *q = kv_container_of(base, struct quick, base);
+
+	assert_false(q->world->in_submit);
+	assert_int_equal(q->world->done, q->number);
+	q->world->done++;
+}
+
+static void quick_closed(void *ctx)
+{
+	((struct quick_world *)ctx)->closed = true;
+}
+
+/* Bit n of `pattern`: job n is a quick one. All are worked and done in the
+ * order submitted; the worker closes after the last, also right behind it. */
+static void run_quick_pattern(unsigned pattern, int n)
+{
+	struct quick_world w = {.loop_thread = pthread_self()};
+	struct quick jobs[16];
+
+	memset(jobs, 0, sizeof jobs);
+	test_loop_open(&w.loop);
+	w.worker = worker_open(w.loop.sched, "quick");
+	assert_non_null(w.worker);
+	for (int i = 0; i < n; i++) {
+		jobs[i].world = &w;
+		jobs[i].number = i;
+		jobs[i].base.work = quick_work;
+		jobs[i].base.done = quick_done;
+		w.in_submit = true;
+		if ((pattern & (1U << i)) != 0) {
+			worker_submit_quick(w.worker, &jobs[i].base);
+		} else {
+			worker_submit(w.worker, &jobs[i].base);
+		}
+		w.in_submit = false;
+	}
+	worker_close(w.worker, quick_closed, &w);
+	test_loop_until(&w.loop, &w.closed);
+	assert_int_equal(w.done, n);
+	for (int i = 0; i < n; i++) {
+		/* Only the first one finds the thread waiting. */
+		assert_int_equal(jobs[i].off_loop,
+				 i > 0 || (pattern & 1U) == 0);
+	}
+	test_loop_close(&w.loop);
+}
+
+static void quick_jobs_keep_the_order(void **state)
+{
+	(void)state;
+	for (unsigned pattern = 0; pattern < 32; pattern++) {
+		run_quick_pattern(pattern, 5);
+	}
+	run_quick_pattern(1, 1);
+	run_quick_pattern(0xaaaa, 16);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_thread_runs_jobs_in_order),
 	    cmocka_unit_test(a_thread_closes_inside_done),
 	    cmocka_unit_test(an_idle_thread_closes),
+	    cmocka_unit_test(quick_jobs_keep_the_order),
 	    cmocka_unit_test(out_of_memory_anywhere),
 	    cmocka_unit_test(inline_runs_jobs_in_order),
 	    cmocka_unit_test(inline_closes_after_the_last),
