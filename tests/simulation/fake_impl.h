@@ -61,6 +61,9 @@ struct kv_err *fake_err(struct store_req *req);
 /* The answer is ready, or the failure; it reaches the client later. */
 void fake_answer(struct fake_req *fr);
 void fake_fail(struct fake_req *fr, int status, const char *why);
+/* The server's side has memory enough, whatever the client's fault is. */
+bool fake_spare(struct fake_world *w);
+void fake_spare_end(struct fake_world *w, bool was);
 bool fake_is_down(const struct fake_world *w);
 bool fake_roll(struct fake_world *w, unsigned per_mille);
 

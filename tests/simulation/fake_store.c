@@ -51,7 +51,34 @@ static void complete(struct fake_req *fr)
 	store_done(req);
 }
 
+bool fake_spare(struct fake_world *w)
+{
+	return w->mem != NULL && sim_mem_arm(w->mem, false);
+}
+
+void fake_spare_end(struct fake_world *w, bool was)
+{
+	if (w->mem != NULL) {
+		(void)sim_mem_arm(w->mem, was);
+	}
+}
+
 static void scan_arrive(struct fake_req *fr);
+
+static void arrive(struct fake_req *fr)
+{
+	struct fake_world *w = fr->fs->w;
+	bool was = fake_spare(w);
+
+	if (fr->req->kind == STORE_REQ_SCAN) {
+		scan_arrive(fr);
+	} else if (fr->req->kind == STORE_REQ_WRITE) {
+		fake_write_arrive(fr);
+	} else {
+		fake_watch_arrive(fr);
+	}
+	fake_spare_end(w, was);
+}
 
 static void req_event(struct sim_event *e)
 {
@@ -59,12 +86,8 @@ static void req_event(struct sim_event *e)
 
 	if (fr->stage == FAKE_ANSWERED) {
 		complete(fr);
-	} else if (fr->req->kind == STORE_REQ_SCAN) {
-		scan_arrive(fr);
-	} else if (fr->req->kind == STORE_REQ_WRITE) {
-		fake_write_arrive(fr);
 	} else {
-		fake_watch_arrive(fr);
+		arrive(fr);
 	}
 }
 

@@ -291,6 +291,8 @@ static void known_page(void *ctx, int status, struct store_page *page)
 	PRE(fw->gathering);
 	fw->gathering = false;
 	if (page != NULL) {
+		bool was = fake_spare(fr->fs->w);
+
 		for (size_t i = 0; i < page->n; i++) {
 			PRE(fw->known == NULL || fw->known->n == 0 ||
 			    slice_cmp(fw->known->pairs[fw->known->n - 1].key,
@@ -298,6 +300,7 @@ static void known_page(void *ctx, int status, struct store_page *page)
 			known_add(&fw->known, &fw->known_cap,
 				  page->pairs[i].key, page->pairs[i].index);
 		}
+		fake_spare_end(fr->fs->w, was);
 		more = page->more;
 		store_page_free(page);
 	}

@@ -12,6 +12,7 @@
 #ifndef FAKE_WORLD_H
 #define FAKE_WORLD_H
 
+#include "sim_mem.h"
 #include "sim_rand.h"
 #include "sim_region.h"
 #include "sim_sched.h"
@@ -129,6 +130,7 @@ struct fake_world {
 	struct sim_sched *sched;
 	struct sim_rand rand; /* what happens to requests */
 	struct region *region;
+	struct sim_mem *mem; /* NULL: it never fails anyway */
 	struct fake_kind kind;
 	struct fake_faults faults;
 	struct fake_counts *counts;

@@ -58,7 +58,9 @@ struct sim_plan {
 	bool outages;
 	bool no_space;
 	bool denied;
-	bool percent; /* the target's names are escaped */
+	bool memory;	/* the agent's allocations fail for a while */
+	bool full_disk; /* the state cannot be written for a while */
+	bool percent;	/* the target's names are escaped */
 };
 
 /* Counted over all seeds. X(name). */
@@ -95,6 +97,9 @@ struct sim_plan {
 	X(transactions_whole)   \
 	X(checkpoints_checked)  \
 	X(compactions_in_seed)  \
+	X(no_memory)            \
+	X(full_disks)           \
+	X(drained)              \
 	X(converged)
 
 struct sim_counts {
@@ -114,6 +119,9 @@ struct sim_agent {
 	struct route_status status; /* as of the last step */
 	bool dry_run;
 	bool one_shot;
+	/* At a close with a drain: until when it may take (0: none), what had
+	 * been seen and saved, and how much had gone wrong until then. */
+	uint64_t drain_until_ms, drain_seen, drain_saved, drain_faults;
 	unsigned closing; /* what is still to be closed */
 };
 
@@ -147,7 +155,9 @@ struct sim {
 	size_t template_n;
 
 	/* checks */
-	bool quiet;	  /* faults have ended */
+	bool quiet;		     /* faults have ended */
+	uint64_t memory_until_ms;    /* allocations fail */
+	uint64_t full_disk_until_ms; /* the state cannot be written */
 	bool era_dirty;	  /* a new era began, and the target has not been
 			     equal to the source since */
 	bool in_sync;	  /* target equalled source, and since then nothing
@@ -158,7 +168,9 @@ struct sim {
 	bool state_lost;     /* an older state came back */
 	uint64_t last_saved;
 	uint64_t agent_deletes; /* keys of ours it deleted */
+	uint64_t others_deletes;
 	uint64_t seen_faults;
+	uint64_t all_faults, fault_ms, fault_step; /* the last one was then */
 	bool was_held, was_failed;
 	uint64_t reconciles_before;
 	bool converged;
@@ -212,6 +224,11 @@ void check_lists(struct sim *sim);
 void check_end_index(struct sim *sim, uint64_t index);
 /* May the route be held? */
 bool check_held_ok(struct sim *sim);
+/* What was seen when the route was told to close is saved, unless something
+ * went wrong meanwhile. */
+void check_drained(struct sim *sim);
+/* How much has gone wrong at the stores and with the agent's means. */
+uint64_t check_faults(const struct sim *sim);
 /* What changed that ends `in_sync`. */
 void check_disturb(struct sim *sim);
 

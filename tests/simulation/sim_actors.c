@@ -204,6 +204,7 @@ static void foreign_delete(struct sim *sim)
 	fake_delete(&sim->target, k->target, FAKE_FOREIGN);
 	fake_end(&sim->target);
 	k->touched = true;
+	sim->others_deletes++;
 	sim->counts->foreign_deletes++;
 	sim_trace(sim, "target %llu: somebody deletes %.*s",
 		  (unsigned long long)sim->target.index, (int)k->target.n,
@@ -259,6 +260,17 @@ static void trouble(struct sim *sim)
 	}
 	if (sim->plan.denied && one_in(sim, 2)) {
 		w->denied_until_ms = until;
+	}
+	if (sim->plan.memory && one_in(sim, 2)) {
+		sim->memory_until_ms = until;
+		sim->mem->every = (unsigned)sim_range(&sim->rand, 1, 40);
+		sim_trace(sim, "memory: each allocation number %u fails",
+			  sim->mem->every);
+	}
+	if (sim->plan.full_disk && one_in(sim, 2)) {
+		sim->full_disk_until_ms = until;
+		sim_trace(sim, "disk: full until %llu",
+			  (unsigned long long)until);
 	}
 }
 
@@ -470,7 +482,7 @@ static void misfortune(struct sim *sim)
 		}
 		break;
 	case 3:
-		if (p->no_space || p->denied) {
+		if (p->no_space || p->denied || p->memory || p->full_disk) {
 			trouble(sim);
 		}
 		break;
@@ -519,6 +531,8 @@ void actors_rest(struct sim *sim)
 		worlds[i]->no_space_until_ms = 0;
 		worlds[i]->denied_until_ms = 0;
 	}
+	sim->memory_until_ms = 0;
+	sim->full_disk_until_ms = 0;
 	sim->quiet = true;
 }
 

@@ -242,6 +242,7 @@ static void all_closed(struct sim *sim)
 	size_t n;
 
 	check_checkpoint(sim);
+	check_drained(sim);
 	bytes = copy_state(sim, &n);
 	state_close(sim->state);
 	sim->state = NULL;
@@ -298,6 +299,16 @@ void agent_close(struct sim *sim)
 	sim->counts->closes++;
 	a->life = AGENT_CLOSING;
 	a->closing = 1000; /* until route_closed says what is left */
+	a->drain_until_ms = 0;
+	/* The news of a failure may be on its way for a while. */
+	if (drain > 0 && a->status.phase == ROUTE_FOLLOWING &&
+	    sim->sched.now_ms > sim->fault_ms + 1000 &&
+	    sim->sched.steps > sim->fault_step + 100) {
+		a->drain_until_ms = sim->sched.now_ms + drain;
+		a->drain_seen = a->status.seen;
+		a->drain_saved = a->status.saved;
+		a->drain_faults = check_faults(sim);
+	}
 	route_close(a->route, drain, route_closed, sim);
 }
 

@@ -496,6 +496,43 @@ void check_checkpoint(struct sim *sim)
 	arena_free(&a);
 }
 
+uint64_t check_faults(const struct sim *sim)
+{
+	const struct fake_counts *f = sim->faults;
+	uint64_t n = sim->counts->no_memory + sim->counts->full_disks;
+
+	n += f->pages_lost + f->guards_failed + f->history_lost + f->cuts;
+	n += f->unreachable + f->refused + f->timed_out + f->denied;
+	n += f->no_space + f->stale_epoch + f->unknown_done;
+	return n + f->unknown_never + f->unknown_later;
+}
+
+void check_drained(struct sim *sim)
+{
+	const struct sim_agent *a = &sim->agent;
+	struct state_summary *routes;
+	struct arena arena;
+	struct kv_err err = {0};
+	size_t n = 0;
+
+	if (a->drain_until_ms <= sim->sched.now_ms ||
+	    a->drain_faults != check_faults(sim)) {
+		return;
+	}
+	arena_init(&arena);
+	if (state_summaries(sim->state, &arena, &routes, &n, &err) != KV_OK ||
+	    n == 0) {
+		sim_fail(sim, "state_summaries: %s", err.text);
+	} else if (routes[0].checkpoint.index < a->drain_seen) {
+		sim_fail(sim, "drained to %llu, and had seen %llu",
+			 (unsigned long long)routes[0].checkpoint.index,
+			 (unsigned long long)a->drain_seen);
+	} else {
+		sim->counts->drained += a->drain_saved < a->drain_seen;
+	}
+	arena_free(&arena);
+}
+
 void check_end_index(struct sim *sim, uint64_t index)
 {
 	check_claim(sim, index, NULL, 0, "a one-shot that ended");
@@ -581,6 +618,11 @@ void check_step(struct sim *sim)
 {
 	uint64_t faults = count_faults(sim);
 
+	if (check_faults(sim) != sim->all_faults) {
+		sim->all_faults = check_faults(sim);
+		sim->fault_ms = sim->sched.now_ms;
+		sim->fault_step = sim->sched.steps;
+	}
 	if (faults != sim->seen_faults) {
 		sim->seen_faults = faults;
 		check_disturb(sim);

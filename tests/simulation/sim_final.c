@@ -323,9 +323,11 @@ bool check_held_ok(struct sim *sim)
 	if (extras == UINT64_MAX) {
 		return true; /* an empty source */
 	}
-	/* Deletes of the last hour count, too. How large the ledger was when
-	 * it was judged is not known here: a percentage may be met by one. */
-	total = extras + sim->agent_deletes;
+	/* Deletes of the last hour count, too; those of somebody else may be
+	 * taken for the agent's, when it was about to delete the same key. How
+	 * large the ledger was when it was judged is not known here: a
+	 * percentage may be met by one. */
+	total = extras + sim->agent_deletes + sim->others_deletes;
 	switch (m->kind) {
 	case CONF_FUSE_COUNT:
 		return total > m->n;

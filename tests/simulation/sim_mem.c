@@ -55,8 +55,15 @@ static void hook_free(void *ctx, void *ptr)
 
 static void *hook_realloc(void *ctx, void *ptr, size_t size)
 {
-	struct head *h = malloc(sizeof *h + size);
+	struct sim_mem *m = ctx;
+	struct head *h;
 
+	if (m->armed && m->every > 0 && ++m->turn >= m->every) {
+		m->turn = 0;
+		m->failed++;
+		return NULL;
+	}
+	h = malloc(sizeof *h + size);
 	if (h == NULL) {
 		return NULL;
 	}
@@ -76,6 +83,14 @@ void sim_mem_init(struct sim_mem *m, bool traced)
 	*m = (struct sim_mem){.traced = traced};
 	list_init(&m->blocks);
 	kv_mem_set_hooks(&hooks);
+}
+
+bool sim_mem_arm(struct sim_mem *m, bool armed)
+{
+	bool was = m->armed;
+
+	m->armed = armed;
+	return was;
 }
 
 void sim_mem_drop(struct sim_mem *m)

@@ -11,7 +11,16 @@ struct sim_mem {
 	size_t n;
 	size_t bytes;
 	bool traced; /* keeps who allocated each block (slow) */
+	/* While armed every n-th allocation fails; 0: none. */
+	bool armed;
+	unsigned every;
+	unsigned turn;
+	uint64_t failed;
 };
+
+/* Arms or disarms; what it was before. For whom memory never fails (the played
+ * servers, the checks): disarm, work, arm again. */
+bool sim_mem_arm(struct sim_mem *m, bool armed);
 
 /* Installs the hooks; they stay until the process ends. */
 void sim_mem_init(struct sim_mem *m, bool traced);

@@ -291,10 +291,21 @@ static void draw_plan(struct sim *sim)
 	p->percent = one_in(sim, 8);
 }
 
+/* Added later, from numbers of its own: older seeds stay what they were. */
+static void draw_scarcity(struct sim *sim)
+{
+	struct sim_rand r;
+
+	sim_rand_init(&r, sim->seed, 4);
+	sim->plan.memory = sim_chance(&r, 1, 8);
+	sim->plan.full_disk = sim_chance(&r, 1, 8);
+}
+
 void plan_draw(struct sim *sim)
 {
 	sim_rand_init(&sim->rand, sim->seed, 3);
 	draw_plan(sim);
+	draw_scarcity(sim);
 	draw_kind(sim, &sim->source);
 	draw_kind(sim, &sim->target);
 	draw_conf(sim);
@@ -305,7 +316,7 @@ void plan_draw(struct sim *sim)
 		  "plan: keys=%u steps=%u told=%d one_shot=%d second_writer=%d "
 		  "older=%d eras=%d/%d conflict=%s delete=%s drift=%s "
 		  "fuse=%d/%llu atomic=%d ordered=%d max_ops=%u timeout=%u "
-		  "percent=%d filters=%zu/%zu",
+		  "percent=%d filters=%zu/%zu memory=%d disk=%d",
 		  sim->plan.n_keys, sim->plan.storm_steps, sim->plan.told,
 		  sim->plan.one_shot, sim->plan.second_writer,
 		  sim->plan.older_state, sim->plan.source_eras,
@@ -317,7 +328,8 @@ void plan_draw(struct sim *sim)
 		  sim->target.kind.caps.atomic, sim->target.kind.caps.ordered,
 		  sim->target.kind.caps.max_ops,
 		  sim->target.kind.caps.write_timeout_ms, sim->plan.percent,
-		  sim->conf.n_include, sim->conf.n_exclude);
+		  sim->conf.n_include, sim->conf.n_exclude, sim->plan.memory,
+		  sim->plan.full_disk);
 }
 
 /* Another filter, for a restart: what is outside from now on is let go, and is

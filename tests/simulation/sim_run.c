@@ -66,10 +66,19 @@ static void world_trace(void *ctx, const char *fmt, ...)
 
 static void step(struct sim *sim)
 {
+	struct sim_mem *m = sim->mem;
+
 	sim->counts->steps++;
+	if (sim->sched.now_ms >= sim->memory_until_ms) {
+		m->every = 0;
+	}
+	(void)sim_mem_arm(m, true);
 	if (!sim_sched_step(&sim->sched)) {
 		sim->sched.now_ms += 1000; /* nobody waits for anything */
 	}
+	(void)sim_mem_arm(m, false);
+	sim->counts->no_memory += m->failed;
+	m->failed = 0;
 	agent_reap(sim);
 	actors_keep_evidence(sim);
 	check_step(sim);
@@ -374,6 +383,9 @@ static void set_up(struct sim *sim)
 	sim_sched_init(&sim->sched, sim->seed);
 	fake_world_init(&sim->source, "source", &sim->sched, sim->region);
 	fake_world_init(&sim->target, "target", &sim->sched, sim->region);
+	sim->mem->every = 0;
+	sim->source.mem = sim->mem;
+	sim->target.mem = sim->mem;
 	sim->sched.worlds[0] = &sim->source;
 	sim->sched.worlds[1] = &sim->target;
 	plan_draw(sim);

@@ -1,5 +1,6 @@
 /* sim_wrap.c: the state calls of the agent, as the linker hands them over
- * (--wrap): shown in the trace, and spoiled where a bug is to be planted.
+ * (--wrap): shown in the trace, refused while the disk is full, and spoiled
+ * where a bug is to be planted.
  *
  *   agent --> __wrap_state_begin --> __real_state_begin
  *   agent --> __wrap_state_commit --> __real_state_commit
@@ -32,6 +33,18 @@ int __real_state_commit(struct state *st, const struct state_commit *c,
 int __wrap_state_commit(struct state *st, const struct state_commit *c,
 			struct kv_err *err);
 
+/* Is there no room for what is to be saved? Nothing of it is, then. */
+static bool is_full(struct kv_err *err)
+{
+	if (current == NULL ||
+	    current->sched.now_ms >= current->full_disk_until_ms) {
+		return false;
+	}
+	current->counts->full_disks++;
+	(void)kv_fail(err, KV_NO_SPACE, "state: the disk is full");
+	return true;
+}
+
 /* The planted bug: the position of a batch is saved before its write, and no
  * intent remembers that it is not there yet. */
 static int save_early(struct state *st, int64_t route,
@@ -61,10 +74,14 @@ int __wrap_state_begin(struct state *st, int64_t route,
 		       const struct state_intent *intents, size_t n_intents,
 		       uint64_t wall_ms, int64_t *intent_id, struct kv_err *err)
 {
-	int rv = __real_state_begin(st, route, keys, n, rows, intents,
-				    n_intents, wall_ms, intent_id, err);
+	int rv;
 
-	if (current == NULL) {
+	if (is_full(err)) {
+		return KV_NO_SPACE;
+	}
+	rv = __real_state_begin(st, route, keys, n, rows, intents, n_intents,
+				wall_ms, intent_id, err);
+	if (current == NULL || rv != KV_OK) {
 		return rv;
 	}
 	for (size_t i = 0; i < n_intents; i++) {
@@ -74,8 +91,7 @@ int __wrap_state_begin(struct state *st, int64_t route,
 			  (int)intents[i].key.n, (const char *)intents[i].key.p,
 			  (unsigned long long)intents[i].source_index);
 	}
-	if (rv == KV_OK && n_intents > 0 &&
-	    current->plant == PLANT_EARLY_CHECKPOINT) {
+	if (n_intents > 0 && current->plant == PLANT_EARLY_CHECKPOINT) {
 		rv = save_early(st, route, intents, n_intents, *intent_id, err);
 	}
 	return rv;
@@ -84,6 +100,9 @@ int __wrap_state_begin(struct state *st, int64_t route,
 int __wrap_state_commit(struct state *st, const struct state_commit *c,
 			struct kv_err *err)
 {
+	if (is_full(err)) {
+		return KV_NO_SPACE;
+	}
 	if (current == NULL || !current->verbose) {
 		return __real_state_commit(st, c, err);
 	}
@@ -122,3 +141,35 @@ int __wrap_state_commit(struct state *st, const struct state_commit *c,
 	}
 	return __real_state_commit(st, c, err);
 }
+
+/* The other calls that write: refused, else passed on. */
+#define WRAP_WRITE(name, params, args)      \
+	int __real_##name params;           \
+	int __wrap_##name params;           \
+	int __wrap_##name params            \
+	{                                   \
+		if (is_full(err)) {         \
+			return KV_NO_SPACE; \
+		}                           \
+		return __real_##name args;  \
+	}
+
+WRAP_WRITE(state_route_open,
+	   (struct state * st, const struct state_fingerprint *fp,
+	    int64_t *route, enum state_match *match, struct kv_err *err),
+	   (st, fp, route, match, err))
+WRAP_WRITE(state_dirty_put,
+	   (struct state * st, int64_t route, const struct state_dirty *d,
+	    size_t n, struct kv_err *err),
+	   (st, route, d, n, err))
+WRAP_WRITE(state_dirty_drop,
+	   (struct state * st, int64_t route, const struct state_dirty *d,
+	    size_t n, struct kv_err *err),
+	   (st, route, d, n, err))
+WRAP_WRITE(state_dirty_clear,
+	   (struct state * st, int64_t route, struct kv_err *err),
+	   (st, route, err))
+WRAP_WRITE(state_sort_put,
+	   (struct state * st, int64_t route, const struct state_sorted *rows,
+	    size_t n, struct kv_err *err),
+	   (st, route, rows, n, err))
