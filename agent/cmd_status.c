@@ -54,6 +54,7 @@ static void route_json(struct file *f, const struct state_summary *r)
 	out_json_uint(o, object, "seen", seen_of(r));
 	out_json_uint(o, object, "applied", applied_of(r));
 	out_json_uint(o, object, "saved", r->checkpoint.index);
+	out_json_uint(o, object, "lag_ms", r->live.lag_ms);
 	out_json_uint(o, object, "keys", r->keys);
 	out_json_uint(o, object, "conflicts", c->conflicts);
 	out_json_uint(o, object, "quarantine", r->quarantine);
@@ -77,10 +78,11 @@ static void route_text(struct file *f, const struct state_summary *r)
 	const struct state_counters *c = &r->checkpoint.counters;
 
 	out_text(o, "%s: %s\n", r->name, phase_of(f, r));
-	out_text(
-	    o, "  seen %" PRIu64 ", applied %" PRIu64 ", saved %" PRIu64 "%s\n",
-	    seen_of(r), applied_of(r), r->checkpoint.index,
-	    r->checkpoint.complete ? "" : ", seed not finished");
+	out_text(o,
+		 "  seen %" PRIu64 ", applied %" PRIu64 ", saved %" PRIu64
+		 ", lag %" PRIu64 " ms%s\n",
+		 seen_of(r), applied_of(r), r->checkpoint.index, r->live.lag_ms,
+		 r->checkpoint.complete ? "" : ", seed not finished");
 	out_text(o,
 		 "  keys %" PRIu64 ", conflicts %" PRIu64
 		 ", quarantine %" PRIu64 ", foreign %" PRIu64 "\n",

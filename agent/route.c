@@ -109,6 +109,14 @@ static void live_done(struct worker_job *job)
 	maybe_closed(r);
 }
 
+/* The age of the oldest change that is not in the target. */
+static uint64_t lag_ms(const struct route *r)
+{
+	uint64_t oldest = follow_oldest_ms(&r->follow);
+
+	return oldest == 0 ? 0 : sched_now(r->env.sched) - oldest;
+}
+
 static void live_fill(struct route *r)
 {
 	struct state_live *l = &r->live;
@@ -125,6 +133,7 @@ static void live_fill(struct route *r)
 		memcpy(l->error, r->error.text, sizeof l->error);
 	}
 	l->wall_ms = sched_wall(r->env.sched);
+	l->lag_ms = lag_ms(r);
 }
 
 static void live_save(struct route *r)
@@ -632,8 +641,6 @@ void route_reconcile(struct route *r)
 
 void route_status(const struct route *r, struct route_status *out)
 {
-	uint64_t oldest = follow_oldest_ms(&r->follow);
-
 	memset(out, 0, sizeof *out);
 	out->name = r->p.conf->name;
 	out->phase = r->phase;
@@ -647,9 +654,7 @@ void route_status(const struct route *r, struct route_status *out)
 	out->scanned = r->seed.scanned;
 	out->written = r->env.written;
 	out->written_bytes = r->env.written_bytes;
-	if (oldest > 0) {
-		out->lag_ms = sched_now(r->env.sched) - oldest;
-	}
+	out->lag_ms = lag_ms(r);
 	out->held = r->is_held ? r->held : NULL;
 	out->error = r->error;
 	out->exit_status = r->exit_status;

@@ -301,6 +301,7 @@ int state_live_save(struct state *st, int64_t route,
 	sql_text(&q, live->held);
 	sql_text(&q, live->error);
 	sql_u64(&q, live->wall_ms);
+	sql_u64(&q, live->lag_ms);
 	(void)sql_run(&q);
 	return sql_close(&q, err);
 }
@@ -313,6 +314,7 @@ static void live_read(struct sql *q, struct state_live *live)
 	sql_get_text(q, live->held, sizeof live->held);
 	sql_get_text(q, live->error, sizeof live->error);
 	live->wall_ms = sql_get_u64(q);
+	live->lag_ms = sql_get_u64(q);
 }
 
 static void summary_read(struct sql *q, struct arena *arena,

@@ -63,11 +63,12 @@ static const char *const schema_steps[SCHEMA_VERSION] = {
     " held TEXT NOT NULL, error TEXT NOT NULL,"
     " wall_ms INTEGER NOT NULL);",
 
-    /* The delete fuse's hour outlives a restart. */
+    /* The delete fuse's hour outlives a restart; `status` tells the lag. */
     "ALTER TABLE progress ADD COLUMN"
     " fuse_since_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE progress ADD COLUMN"
-    " fuse_deletes INTEGER NOT NULL DEFAULT 0;",
+    " fuse_deletes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE live ADD COLUMN lag_ms INTEGER NOT NULL DEFAULT 0;",
 };
 
 static int version_get(struct state *st, int64_t *version, struct kv_err *err)

@@ -133,18 +133,18 @@
 	  "DELETE FROM foreign_key WHERE route = ?1 AND key IN"                \
 	  " (SELECT key FROM foreign_key WHERE route = ?1 LIMIT ?2)")          \
 	X(LIVE_SAVE,                                                           \
-	  "INSERT INTO live(route, phase, seen, applied, held, error, wall_ms)"\
-	  " VALUES(?, ?, ?, ?, ?, ?, ?)"                                       \
+	  "INSERT INTO live(route, phase, seen, applied, held, error, wall_ms,"\
+	  " lag_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"                            \
 	  " ON CONFLICT(route) DO UPDATE SET phase = excluded.phase,"          \
 	  " seen = excluded.seen, applied = excluded.applied,"                 \
 	  " held = excluded.held, error = excluded.error,"                     \
-	  " wall_ms = excluded.wall_ms")                                       \
+	  " wall_ms = excluded.wall_ms, lag_ms = excluded.lag_ms")             \
 	X(LIVE_DROP, "DELETE FROM live WHERE route = ?")                       \
 	X(SUMMARIES,                                                           \
 	  "SELECT r.id, r.name, p.owned + p.yielded + p.stale, p.quarantine,"  \
 	  " p.foreign_keys,"                                                   \
 	  " (SELECT coalesce(sum(i.n), 0) FROM intent i WHERE i.route = r.id),"\
-	  " l.phase, l.seen, l.applied, l.held, l.error, l.wall_ms"            \
+	  " l.phase, l.seen, l.applied, l.held, l.error, l.wall_ms, l.lag_ms"  \
 	  " FROM route r JOIN progress p ON p.route = r.id"                    \
 	  " LEFT JOIN live l ON l.route = r.id"                                \
 	  " WHERE r.name IS NOT NULL ORDER BY r.name")                         \

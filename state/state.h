@@ -277,6 +277,7 @@ struct state_live {
 	char held[KV_ERR_TEXT_MAX];  /* reason, or "" */
 	char error[KV_ERR_TEXT_MAX]; /* the last trouble, or "" */
 	uint64_t wall_ms;
+	uint64_t lag_ms; /* age of the oldest change not yet applied */
 };
 
 int state_live_save(struct state *st, int64_t route, const struct state_live *live,
