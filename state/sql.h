@@ -29,11 +29,9 @@
 	X(ROUTE_STORES, "UPDATE route SET stores = ?, sum = ? WHERE id = ?")   \
 	X(ROUTE_FILTERS, "UPDATE route SET filters = ?, sum = ? WHERE id = ?") \
 	X(ROUTE_LEAVE, "UPDATE route SET name = NULL, sum = ? WHERE id = ?")   \
-	X(ROUTE_LEFT,                                                          \
-	  "SELECT id, sum FROM route WHERE name IS NULL LIMIT 1")              \
+	X(ROUTE_LEFT, "SELECT id, sum FROM route WHERE name IS NULL LIMIT 1")  \
 	X(ROUTE_DROP, "DELETE FROM route WHERE id = ?")                        \
-	X(PROGRESS_ADD,                                                        \
-	  "INSERT INTO progress(route, tally_sum) VALUES(?, ?)")               \
+	X(PROGRESS_ADD, "INSERT INTO progress(route, tally_sum) VALUES(?, ?)") \
 	X(PROGRESS_DROP, "DELETE FROM progress WHERE route = ?")               \
 	X(CHECKPOINT_LOAD,                                                     \
 	  "SELECT saved, position, complete, source_identity,"                 \
@@ -77,9 +75,8 @@
 	  " route, key, kind) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"                  \
 	  " ON CONFLICT(route, key) DO NOTHING")                               \
 	X(LEDGER_DROP, "DELETE FROM ledger WHERE route = ? AND key = ?")       \
-	X(LEDGER_PURGE,                                                        \
-	  "DELETE FROM ledger INDEXED BY ledger_gone"                          \
-	  " WHERE route = ? AND kind = 2 AND source_index <= ?")               \
+	X(LEDGER_PURGE, "DELETE FROM ledger INDEXED BY ledger_gone"            \
+			" WHERE route = ? AND kind = 2 AND source_index <= ?") \
 	X(NEWEST_LOAD, "SELECT low, rows FROM newest WHERE route = ?")         \
 	X(NEWEST_SAVE, "INSERT INTO newest(route, low, rows) VALUES(?, ?, ?)"  \
 		       " ON CONFLICT(route) DO UPDATE SET"                     \
@@ -104,9 +101,9 @@
 	X(QUARANTINE_UPDATE,                                                   \
 	  "UPDATE quarantine SET reason = ?, source_index = ?, wall_ms = ?,"   \
 	  " stale = ? WHERE route = ? AND key = ?")                            \
-	X(QUARANTINE_ADD,                                                      \
-	  "INSERT INTO quarantine(reason, source_index, wall_ms, stale, route,"\
-	  " key) VALUES(?, ?, ?, ?, ?, ?)")                                    \
+	X(QUARANTINE_ADD, "INSERT INTO quarantine(reason, source_index, "      \
+			  "wall_ms, stale, route,"                             \
+			  " key) VALUES(?, ?, ?, ?, ?, ?)")                    \
 	X(QUARANTINE_REMOVE,                                                   \
 	  "DELETE FROM quarantine WHERE route = ? AND key = ?")                \
 	X(QUARANTINE_PAGE,                                                     \
@@ -120,9 +117,8 @@
 	X(QUARANTINE_CLEAR, "DELETE FROM quarantine WHERE route = ?")          \
 	X(FOREIGN_PAGE, "SELECT key FROM foreign_key"                          \
 			" WHERE route = ? AND key > ? ORDER BY key LIMIT ?")   \
-	X(LEDGER_SWEEP,                                                        \
-	  "DELETE FROM ledger WHERE route = ?1 AND key IN"                     \
-	  " (SELECT key FROM ledger WHERE route = ?1 LIMIT ?2)")               \
+	X(LEDGER_SWEEP, "DELETE FROM ledger WHERE route = ?1 AND key IN"       \
+			" (SELECT key FROM ledger WHERE route = ?1 LIMIT ?2)") \
 	X(CONFLICT_SWEEP,                                                      \
 	  "DELETE FROM conflict WHERE route = ?1 AND seq IN"                   \
 	  " (SELECT seq FROM conflict WHERE route = ?1 LIMIT ?2)")             \
@@ -133,7 +129,8 @@
 	  "DELETE FROM foreign_key WHERE route = ?1 AND key IN"                \
 	  " (SELECT key FROM foreign_key WHERE route = ?1 LIMIT ?2)")          \
 	X(LIVE_SAVE,                                                           \
-	  "INSERT INTO live(route, phase, seen, applied, held, error, wall_ms,"\
+	  "INSERT INTO live(route, phase, seen, applied, held, error, "        \
+	  "wall_ms,"                                                           \
 	  " lag_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"                            \
 	  " ON CONFLICT(route) DO UPDATE SET phase = excluded.phase,"          \
 	  " seen = excluded.seen, applied = excluded.applied,"                 \
@@ -143,7 +140,8 @@
 	X(SUMMARIES,                                                           \
 	  "SELECT r.id, r.name, p.owned + p.yielded + p.stale, p.quarantine,"  \
 	  " p.foreign_keys,"                                                   \
-	  " (SELECT coalesce(sum(i.n), 0) FROM intent i WHERE i.route = r.id),"\
+	  " (SELECT coalesce(sum(i.n), 0) FROM intent i WHERE i.route = "      \
+	  "r.id),"                                                             \
 	  " l.phase, l.seen, l.applied, l.held, l.error, l.wall_ms, l.lag_ms"  \
 	  " FROM route r JOIN progress p ON p.route = r.id"                    \
 	  " LEFT JOIN live l ON l.route = r.id"                                \
@@ -173,7 +171,7 @@ enum sql_id {
 #define X(name, text) SQL_##name,
 	SQL_MAP(X)
 #undef X
-	SQL_COUNT
+	    SQL_COUNT
 };
 
 struct sql {
@@ -217,13 +215,13 @@ int sql_close(struct sql *q, struct kv_err *err) KV_MUSTCHECK;
 
 /* A transaction: tx_begin, work, tx_end(st, status of the work, err). Whatever
  * went wrong, nothing of it stays and the handle can be used again. */
-int tx_begin(struct state *st, enum sql_id how, struct kv_err *err)
-    KV_MUSTCHECK;
+int tx_begin(struct state *st, enum sql_id how,
+	     struct kv_err *err) KV_MUSTCHECK;
 int tx_end(struct state *st, int status, struct kv_err *err) KV_MUSTCHECK;
 
 /* Statements without results, for pragmas and the schema. */
-int sql_exec(struct state *st, const char *text, struct kv_err *err)
-    KV_MUSTCHECK;
+int sql_exec(struct state *st, const char *text,
+	     struct kv_err *err) KV_MUSTCHECK;
 /* One number from a statement that is not kept. */
 int sql_number(struct state *st, const char *text, int64_t *value,
 	       struct kv_err *err) KV_MUSTCHECK;

@@ -21,25 +21,33 @@
 struct state;
 
 enum {
-	STATE_READ = 1, /* read only, beside a running agent; takes no lock */
+	STATE_READ = 1,	  /* read only, beside a running agent; takes no lock */
 	STATE_MEMORY = 2, /* in memory, for tests; path is ignored */
 };
 
 /* Opens or creates the file (and its folder, mode 0700) and brings an older
  * schema up to date. Without STATE_READ one process at a time may hold it
  * (flock on FILE-lock; KV_CANNOT_LOCK names the other's pid).
- * STATE_READ on a missing file: KV_KEY_NOT_FOUND. */
+ * STATE_READ on a missing file: KV_KEY_NOT_FOUND; on one with an older schema:
+ * KV_BROKEN, as only a writer may bring it up to date. A reader whose folder
+ * cannot be written reads on where SQLite can: beside an agent, or a file
+ * without a WAL.
+ * A file of up to 8 MiB is checked as a whole when it is opened to be written;
+ * in a larger one damage is met when it is read. */
 int state_open(const char *path, unsigned flags, struct state **out,
 	       struct kv_err *err) KV_MUSTCHECK;
 void state_close(struct state *st);
 
-/* The whole database as bytes, and one from bytes (STATE_MEMORY only): the
- * simulation's crash, and its older copy. New block, kv_free. */
-int state_dump(struct state *st, uint8_t **bytes, size_t *n, struct kv_err *err) KV_MUSTCHECK;
+/* The whole database as bytes (also of a file), and one in memory from bytes
+ * (an older schema is brought up to date): the simulation's crash, and its
+ * older copy. New block, kv_free. */
+int state_dump(struct state *st, uint8_t **bytes, size_t *n,
+	       struct kv_err *err) KV_MUSTCHECK;
 int state_from_dump(const uint8_t *bytes, size_t n, struct state **out,
 		    struct kv_err *err) KV_MUSTCHECK;
 
-/* ---- routes and checkpoints --------------------------------------------------*/
+/* ---- routes and checkpoints
+ * --------------------------------------------------*/
 
 /* What a route is, as text; compared byte by byte with what was saved. */
 struct state_fingerprint {
@@ -53,27 +61,29 @@ struct state_fingerprint {
 enum state_match {
 	STATE_ROUTE_NEW,
 	STATE_ROUTE_SAME,
-	STATE_ROUTE_FILTERS, /* other filters: ledger kept, reconcile */
-	STATE_ROUTE_STORES /* other stores: ledger, intents, checkpoint dropped */
+	STATE_ROUTE_FILTERS, /* other filters: ledger kept; the checkpoint is
+				no longer `complete` from here on */
+	STATE_ROUTE_STORES   /* other stores: all that was saved is dropped */
 };
 
 /* Finds or makes the route's row and saves the fingerprint. */
-int state_route_open(struct state *st, const struct state_fingerprint *fp, int64_t *route,
-		     enum state_match *match, struct kv_err *err) KV_MUSTCHECK;
+int state_route_open(struct state *st, const struct state_fingerprint *fp,
+		     int64_t *route, enum state_match *match,
+		     struct kv_err *err) KV_MUSTCHECK;
 
 #define STATE_IDENTITY_MAX 64
 
 /* Counters that are kept for ever; X(name, help). */
-#define STATE_COUNTER_MAP(X)                                                   \
-	X(puts, "keys put at the target")                                      \
-	X(deletes, "keys deleted at the target")                               \
-	X(adopted, "equal keys taken into the ledger without a write")         \
-	X(conflicts, "conflicts met")                                          \
-	X(splits, "batches split because a guard failed or a limit was met")   \
-	X(torn, "source transactions that did not fit into one write")         \
-	X(unknown, "writes whose outcome had to be read")                      \
-	X(reconciles, "seeds and reconciles finished")                         \
-	X(released, "ledger keys let go because a filter changed")             \
+#define STATE_COUNTER_MAP(X)                                                 \
+	X(puts, "keys put at the target")                                    \
+	X(deletes, "keys deleted at the target")                             \
+	X(adopted, "equal keys taken into the ledger without a write")       \
+	X(conflicts, "conflicts met")                                        \
+	X(splits, "batches split because a guard failed or a limit was met") \
+	X(torn, "source transactions that did not fit into one write")       \
+	X(unknown, "writes whose outcome had to be read")                    \
+	X(reconciles, "seeds and reconciles finished")                       \
+	X(released, "ledger keys let go because a filter changed")           \
 	X(repaired, "keys of ours changed at the target and put back")
 
 struct state_counters {
@@ -99,7 +109,8 @@ struct state_checkpoint {
 };
 
 /* A zeroed checkpoint when none was saved. */
-int state_checkpoint_load(struct state *st, int64_t route, struct state_checkpoint *cp,
+int state_checkpoint_load(struct state *st, int64_t route,
+			  struct state_checkpoint *cp,
 			  struct kv_err *err) KV_MUSTCHECK;
 
 /* ---- the ledger -----------------------------------------------------------*/
@@ -109,38 +120,47 @@ enum state_row_kind {
 	STATE_ROW_OWNED = 1,   /* we wrote or adopted it */
 	STATE_ROW_GONE = 2,    /* tombstone: seen deleted at source_index */
 	STATE_ROW_YIELDED = 3, /* the target won; left alone until equal */
-	STATE_ROW_STALE = 4 /* owned, but what the source did since is not
-			       carried (too large, or a delete under --delete
-			       never): the target holds an older value */
+	STATE_ROW_STALE = 4    /* owned, but what the source did since is not
+				  carried (too large, or a delete under --delete
+				  never): the target holds an older value */
 };
 
 struct state_row {
 	struct slice key; /* the target's key, relative */
 	enum state_row_kind kind;
-	uint64_t source_index;	/* of the change the target shows */
-	uint64_t version_a;	/* the target's version */
+	uint64_t source_index; /* of the change the target shows; beyond 63
+				  bits it is refused (KV_BAD_ARGUMENT) */
+	uint64_t version_a;    /* the target's version */
 	uint64_t version_b;
-	struct kv_hash hash;	/* of the value at the target */
+	struct kv_hash hash; /* of the value at the target */
 };
 
 /* A page of rows in ascending bytewise key order after `after` (empty: from the
- * start), all kinds. Rows and keys are in the arena. *n < limit: the end. */
-int state_ledger_page(struct state *st, int64_t route, struct slice after, size_t limit,
-		      struct arena *arena, struct state_row **rows, size_t *n,
+ * start), all kinds. Rows and keys are in the arena. *n < limit: the end.
+ * KV_BROKEN at the end of a walk from the start (commits between its pages are
+ * allowed for) that did not see as many rows as there must be. */
+int state_ledger_page(struct state *st, int64_t route, struct slice after,
+		      size_t limit, struct arena *arena,
+		      struct state_row **rows, size_t *n,
 		      struct kv_err *err) KV_MUSTCHECK;
 
 /* rows[i] for keys[i] (any order); kind NONE where there is no row. rows[i].key
  * is keys[i]. */
-int state_ledger_get(struct state *st, int64_t route, const struct slice *keys, size_t n,
-		     struct state_row *rows, struct kv_err *err) KV_MUSTCHECK;
+int state_ledger_get(struct state *st, int64_t route, const struct slice *keys,
+		     size_t n, struct state_row *rows,
+		     struct kv_err *err) KV_MUSTCHECK;
 
-/* Up to n OWNED rows with the greatest source_index (by an index of the
- * table): the keys whose versions tell whether a history is still the same. */
-int state_ledger_newest(struct state *st, int64_t route, size_t n, struct arena *arena,
-			struct state_row **rows, size_t *found, struct kv_err *err) KV_MUSTCHECK;
+/* Up to n OWNED rows with the greatest source_index, the greatest first: the
+ * keys whose versions tell whether a history is still the same. Fast for n up
+ * to some 30 (a list that commits keep); else, and when deletes used that list
+ * up, the ledger is read once. */
+int state_ledger_newest(struct state *st, int64_t route, size_t n,
+			struct arena *arena, struct state_row **rows,
+			size_t *found, struct kv_err *err) KV_MUSTCHECK;
 
 /* Number of OWNED, YIELDED and STALE rows. */
-int state_ledger_count(struct state *st, int64_t route, uint64_t *n, struct kv_err *err) KV_MUSTCHECK;
+int state_ledger_count(struct state *st, int64_t route, uint64_t *n,
+		       struct kv_err *err) KV_MUSTCHECK;
 
 /* How many entries the lists of a route have now. */
 struct state_list_counts {
@@ -148,10 +168,12 @@ struct state_list_counts {
 	uint64_t foreign;
 	uint64_t yielded; /* ledger rows of kind YIELDED */
 };
-int state_count_lists(struct state *st, int64_t route, struct state_list_counts *counts,
+int state_count_lists(struct state *st, int64_t route,
+		      struct state_list_counts *counts,
 		      struct kv_err *err) KV_MUSTCHECK;
 
-/* ---- intents ---------------------------------------------------------------*/
+/* ---- intents
+ * ---------------------------------------------------------------*/
 
 /* What a batch is about to do to one key. */
 struct state_intent {
@@ -164,9 +186,10 @@ struct state_intent {
 /* In one transaction: reads the rows of `keys` (as state_ledger_get) and saves
  * an intent for the batch (all of them in one packed row). n_intents may be 0:
  * then *intent_id is 0. */
-int state_begin(struct state *st, int64_t route, const struct slice *keys, size_t n,
-		struct state_row *rows, const struct state_intent *intents,
-		size_t n_intents, uint64_t wall_ms, int64_t *intent_id,
+int state_begin(struct state *st, int64_t route, const struct slice *keys,
+		size_t n, struct state_row *rows,
+		const struct state_intent *intents, size_t n_intents,
+		uint64_t wall_ms, int64_t *intent_id,
 		struct kv_err *err) KV_MUSTCHECK;
 
 /* All open intents of a route, oldest batch first; ids[i] is the batch of
@@ -175,7 +198,8 @@ int state_intents_load(struct state *st, int64_t route, struct arena *arena,
 		       struct state_intent **intents, int64_t **ids, size_t *n,
 		       struct kv_err *err) KV_MUSTCHECK;
 
-/* ---- results -----------------------------------------------------------------*/
+/* ---- results
+ * -----------------------------------------------------------------*/
 
 struct state_conflict {
 	struct slice key;
@@ -214,18 +238,20 @@ struct state_commit {
 	size_t n_foreign;
 	const struct slice *unforeign; /* dropped when there */
 	size_t n_unforeign;
-	bool clear_foreign; /* empties the list first (a reconcile starts) */
+	bool clear_foreign;    /* empties the list first (a reconcile starts) */
 	bool clear_quarantine; /* likewise */
-	uint64_t purge_tombstones; /* drop GONE rows with source_index <= this */
+	uint64_t
+	    purge_tombstones; /* drop GONE rows with source_index <= this */
 	const struct state_checkpoint *checkpoint; /* saved */
 };
 #define STATE_JOURNAL_MAX 100000
 
-int state_commit(struct state *st, const struct state_commit *c, struct kv_err *err) KV_MUSTCHECK;
+int state_commit(struct state *st, const struct state_commit *c,
+		 struct kv_err *err) KV_MUSTCHECK;
 
-/* ---- dirty keys: changes drained while a scan runs ------------------------------
- * A temporary table (file-backed by SQLite when large), gone at close: the
- * newest change of each key. */
+/* ---- dirty keys: changes drained while a scan runs
+ * ------------------------------ A temporary table (file-backed by SQLite when
+ * large), gone at close: the newest change of each key. */
 
 struct state_dirty {
 	struct slice key; /* the target's key */
@@ -236,20 +262,24 @@ struct state_dirty {
 	bool inferred;
 };
 
-int state_dirty_put(struct state *st, int64_t route, const struct state_dirty *d, size_t n,
+int state_dirty_put(struct state *st, int64_t route,
+		    const struct state_dirty *d, size_t n,
 		    struct kv_err *err) KV_MUSTCHECK;
 /* The first rows by (index, key), at most `limit` and about `max_bytes`
  * (at least one). */
-int state_dirty_page(struct state *st, int64_t route, size_t limit, size_t max_bytes,
-		     struct arena *arena, struct state_dirty **rows, size_t *n,
+int state_dirty_page(struct state *st, int64_t route, size_t limit,
+		     size_t max_bytes, struct arena *arena,
+		     struct state_dirty **rows, size_t *n,
 		     struct kv_err *err) KV_MUSTCHECK;
 /* Drops a key's row if its index is still <= the given one. */
-int state_dirty_drop(struct state *st, int64_t route, const struct state_dirty *d, size_t n,
+int state_dirty_drop(struct state *st, int64_t route,
+		     const struct state_dirty *d, size_t n,
 		     struct kv_err *err) KV_MUSTCHECK;
-int state_dirty_clear(struct state *st, int64_t route, struct kv_err *err) KV_MUSTCHECK;
+int state_dirty_clear(struct state *st, int64_t route,
+		      struct kv_err *err) KV_MUSTCHECK;
 
-/* ---- pairs in another order: a source whose mapped keys do not ascend ---------
- * A temporary table, like that of the dirty keys. */
+/* ---- pairs in another order: a source whose mapped keys do not ascend
+ * --------- A temporary table, like that of the dirty keys. */
 
 struct state_sorted {
 	struct slice key; /* the order: ascending bytewise */
@@ -258,16 +288,20 @@ struct state_sorted {
 	uint64_t index;
 };
 
-int state_sort_put(struct state *st, int64_t route, const struct state_sorted *rows,
-		   size_t n, struct kv_err *err) KV_MUSTCHECK;
+int state_sort_put(struct state *st, int64_t route,
+		   const struct state_sorted *rows, size_t n,
+		   struct kv_err *err) KV_MUSTCHECK;
 /* Rows after the key `after` (empty: from the start), at most `limit` and about
  * `max_bytes` (at least one); in the arena. *n == 0: the end. */
-int state_sort_page(struct state *st, int64_t route, struct slice after, size_t limit,
-		    size_t max_bytes, struct arena *arena, struct state_sorted **rows,
-		    size_t *n, struct kv_err *err) KV_MUSTCHECK;
-int state_sort_clear(struct state *st, int64_t route, struct kv_err *err) KV_MUSTCHECK;
+int state_sort_page(struct state *st, int64_t route, struct slice after,
+		    size_t limit, size_t max_bytes, struct arena *arena,
+		    struct state_sorted **rows, size_t *n,
+		    struct kv_err *err) KV_MUSTCHECK;
+int state_sort_clear(struct state *st, int64_t route,
+		     struct kv_err *err) KV_MUSTCHECK;
 
-/* ---- what `status` shows ----------------------------------------------------*/
+/* ---- what `status` shows
+ * ----------------------------------------------------*/
 
 /* What a running agent last said of a route. */
 struct state_live {
@@ -280,7 +314,8 @@ struct state_live {
 	uint64_t lag_ms; /* age of the oldest change not yet applied */
 };
 
-int state_live_save(struct state *st, int64_t route, const struct state_live *live,
+int state_live_save(struct state *st, int64_t route,
+		    const struct state_live *live,
 		    struct kv_err *err) KV_MUSTCHECK;
 
 struct state_summary {
@@ -292,21 +327,25 @@ struct state_summary {
 };
 
 /* All routes of the file, by name. */
-int state_summaries(struct state *st, struct arena *arena, struct state_summary **routes,
-		    size_t *n, struct kv_err *err) KV_MUSTCHECK;
+int state_summaries(struct state *st, struct arena *arena,
+		    struct state_summary **routes, size_t *n,
+		    struct kv_err *err) KV_MUSTCHECK;
 /* Is an agent holding the file now? (by its lock) */
-int state_is_held(const char *path, bool *held, struct kv_err *err) KV_MUSTCHECK;
+int state_is_held(const char *path, bool *held,
+		  struct kv_err *err) KV_MUSTCHECK;
 
 /* Pages of the lists. `after` is the last key (journal: last seq) of the page
  * before; *n < limit: the end. */
-int state_quarantine_page(struct state *st, int64_t route, struct slice after, size_t limit,
-			  struct arena *arena, struct state_quarantined **rows, size_t *n,
+int state_quarantine_page(struct state *st, int64_t route, struct slice after,
+			  size_t limit, struct arena *arena,
+			  struct state_quarantined **rows, size_t *n,
 			  struct kv_err *err) KV_MUSTCHECK;
-int state_foreign_page(struct state *st, int64_t route, struct slice after, size_t limit,
-		       struct arena *arena, struct slice **keys, size_t *n,
-		       struct kv_err *err) KV_MUSTCHECK;
-int state_conflict_page(struct state *st, int64_t route, int64_t after_seq, size_t limit,
-			struct arena *arena, struct state_conflict **rows, int64_t **seqs,
-			size_t *n, struct kv_err *err) KV_MUSTCHECK;
+int state_foreign_page(struct state *st, int64_t route, struct slice after,
+		       size_t limit, struct arena *arena, struct slice **keys,
+		       size_t *n, struct kv_err *err) KV_MUSTCHECK;
+int state_conflict_page(struct state *st, int64_t route, int64_t after_seq,
+			size_t limit, struct arena *arena,
+			struct state_conflict **rows, int64_t **seqs, size_t *n,
+			struct kv_err *err) KV_MUSTCHECK;
 
 #endif /* KV_STATE_H */
