@@ -135,6 +135,9 @@ static int make_file(struct state *st, struct kv_err *err)
 	if (status == KV_OK) {
 		status = file_publish(fresh, st->path, err);
 	}
+	if (status != KV_OK) {
+		(void)unlink(fresh); /* of no use; on a full disk it is room */
+	}
 	kv_free(fresh);
 	return status;
 }

@@ -394,6 +394,15 @@ static void test_power_cut(void **state)
 
 /* ---- a write that fails */
 
+/* What could not be made complete is not left on a full disk. */
+static void check_nothing_new(struct life *l)
+{
+	char fresh[300];
+
+	(void)snprintf(fresh, sizeof fresh, "%s-new", l->w.path);
+	assert_int_equal(access(fresh, F_OK), -1);
+}
+
 /* A step that failed changed nothing, and works when it is done again. */
 static void live_with_fault(struct life *l, struct disk *d,
 			    const struct album *a, int want)
@@ -422,6 +431,7 @@ static void live_with_fault(struct life *l, struct disk *d,
 			}
 			free(text);
 		}
+		check_nothing_new(l);
 		OK(&l->w, steps[i](l, &l->w.err));
 	}
 }
