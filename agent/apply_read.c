@@ -72,34 +72,36 @@ static void done_or_wait(struct batch_item *it,
 	apply_item_done(it);
 }
 
-/* The index of the source's change that the target's value came from. */
-static uint64_t index_of_ours(const struct batch_item *it,
-			      const struct reconcile_side *target)
+/* Did we write what the target has? *index: of the source's change that it came
+ * from; 0 where that was of another history. */
+static bool is_ours(const struct route_env *env, const struct batch_item *it,
+		    const struct reconcile_side *target, uint64_t *index)
 {
-	uint64_t index = 0;
+	bool ours =
+	    it->row.kind == STATE_ROW_OWNED || it->row.kind == STATE_ROW_STALE;
 
-	if (it->row.kind == STATE_ROW_OWNED ||
-	    it->row.kind == STATE_ROW_STALE) {
-		index = it->row.source_index;
-	}
+	*index = ours && !env->new_source ? it->row.source_index : 0;
 	for (size_t i = 0; i < it->n_intents; i++) {
 		if (!it->intents[i].is_delete &&
 		    kv_hash_eq(&it->intents[i].hash, &target->hash)) {
-			index = KV_MAX(index, it->intents[i].source_index);
+			*index = KV_MAX(*index, it->intents[i].source_index);
+			ours = true;
 		}
 	}
-	return index;
+	return ours;
 }
 
 /* The source lacks the key, but no event has told so yet: the event will. The
  * ledger learns what the target has of ours. */
-static void keep_until_told(struct batch_item *it,
+static void keep_until_told(const struct route_env *env, struct batch_item *it,
 			    const struct reconcile_out *out,
 			    const struct reconcile_side *target)
 {
-	if (!out->conflict && index_of_ours(it, target) > 0) {
-		apply_item_row(it, STATE_ROW_OWNED, index_of_ours(it, target),
-			       target->version, &target->hash);
+	uint64_t index;
+
+	if (!out->conflict && is_ours(env, it, target, &index)) {
+		apply_item_row(it, STATE_ROW_OWNED, index, target->version,
+			       &target->hash);
 	}
 	it->conflict = false;
 	done_or_wait(it, target);
@@ -168,7 +170,7 @@ static bool effect(struct apply *a, struct batch_item *it,
 		return set_put(a, it, &out, pair);
 	case RECONCILE_DELETE:
 		if (!it->may_delete) {
-			keep_until_told(it, &out, &in->target);
+			keep_until_told(a->env, it, &out, &in->target);
 			return true;
 		}
 		it->source_index = KV_MAX(it->source_index, in->source.index);

@@ -88,6 +88,7 @@ struct route {
 	struct state_row *known_rows;
 	struct state_sorted *known_sorted;
 	size_t known_n;
+	bool known_more;
 	struct arena known_arena;
 	struct kv_err known_err;
 	void (*known_page)(void *ctx, int status, struct store_page *page);

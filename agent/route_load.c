@@ -113,6 +113,13 @@ void route_load_start(struct route *r)
 /* ---- known keys
  * ---------------------------------------------------------------------------*/
 
+/* Would the key be deleted at the target if the source lacked it? Those alone
+ * count for the fuse. */
+static bool is_known(const struct state_row *row)
+{
+	return row->kind == STATE_ROW_OWNED || row->kind == STATE_ROW_STALE;
+}
+
 /* Where the mapping does not keep the order, the rows are sorted by the
  * source's keys through a temporary table, beside that of the source's pairs.
  */
@@ -121,14 +128,22 @@ static int64_t known_table(const struct route *r)
 	return -1 - r->env.route;
 }
 
-static bool known_add(struct route *r, const struct state_row *row,
-		      struct arena *arena, struct state_sorted *out)
+/* *n: 1 when the row is in `out`, 0 when it is left out. KV_NO_MEMORY. */
+static int known_add(struct route *r, const struct state_row *row,
+		     struct arena *arena, struct state_sorted *out, size_t *n)
 {
+	int rv;
+
+	*n = 0;
+	if (!is_known(row)) {
+		return KV_OK;
+	}
 	memset(out, 0, sizeof *out);
 	out->index = row->source_index;
-	return row->kind != STATE_ROW_GONE &&
-	       mapping_to_source(r->env.mapping, row->key, arena, &out->key,
-				 NULL) == KV_OK;
+	rv =
+	    mapping_to_source(r->env.mapping, row->key, arena, &out->key, NULL);
+	*n = rv == KV_OK;
+	return rv == KV_NO_MEMORY ? rv : KV_OK;
 }
 
 /* One page of the ledger into the table; *n: rows read. */
@@ -139,6 +154,7 @@ static int known_sort_page(struct route *r, struct arena *arena,
 	struct state_sorted *sorted;
 	struct state_row *rows;
 	size_t kept = 0;
+	size_t one;
 	int rv = state_ledger_page(r->env.state, r->env.route, *after,
 				   KNOWN_ROWS, arena, &rows, n, err);
 
@@ -146,13 +162,15 @@ static int known_sort_page(struct route *r, struct arena *arena,
 		return rv;
 	}
 	sorted = arena_alloc(arena, *n * sizeof *sorted);
+	for (size_t i = 0; sorted != NULL && i < *n; i++) {
+		if (known_add(r, &rows[i], arena, &sorted[kept], &one) !=
+		    KV_OK) {
+			sorted = NULL;
+		}
+		kept += one;
+	}
 	if (sorted == NULL) {
 		return kv_fail(err, KV_NO_MEMORY, "no memory for known keys");
-	}
-	for (size_t i = 0; i < *n; i++) {
-		if (known_add(r, &rows[i], arena, &sorted[kept])) {
-			kept++;
-		}
 	}
 	*after = rows[*n - 1].key;
 	return state_sort_put(r->env.state, known_table(r), sorted, kept, err);
@@ -190,55 +208,79 @@ static void known_sorted_work(struct route *r)
 	r->known_err.status = rv;
 }
 
+/* A page of the ledger without what is left out; further pages while nothing
+ * else is in them. */
+static int known_rows_page(struct route *r)
+{
+	struct slice after = r->known_key;
+	size_t n;
+	int rv;
+
+	do {
+		arena_reset(&r->known_arena);
+		r->known_n = 0;
+		rv = state_ledger_page(r->env.state, r->env.route, after,
+				       KNOWN_ROWS, &r->known_arena,
+				       &r->known_rows, &n, &r->known_err);
+		for (size_t i = 0; rv == KV_OK && i < n; i++) {
+			if (is_known(&r->known_rows[i])) {
+				r->known_rows[r->known_n++] = r->known_rows[i];
+			}
+		}
+		r->known_more = n == KNOWN_ROWS;
+		if (rv != KV_OK || r->known_n > 0 || !r->known_more) {
+			return rv;
+		}
+		after = slice_dup(&r->known_after, r->known_rows[n - 1].key);
+	} while (after.p != NULL);
+	return kv_fail(&r->known_err, KV_NO_MEMORY, "no memory for known keys");
+}
+
 static void known_work(struct worker_job *job)
 {
 	struct route *r = kv_container_of(job, struct route, known_job);
 
-	kv_err_clear(&r->known_err);
-	if (r->env.mapping != MAPPING_NONE) {
-		known_sorted_work(r);
+	if (r->known_err.status != KV_OK) {
 		return;
 	}
-	r->known_err.status = state_ledger_page(
-	    r->env.state, r->env.route, r->known_key, KNOWN_ROWS,
-	    &r->known_arena, &r->known_rows, &r->known_n, &r->known_err);
-}
-
-/* The key and index of a row that was read; false: leave it out. */
-static bool known_pair(const struct route *r, size_t i, struct arena *arena,
-		       struct store_pair *pair)
-{
-	const struct state_row *row;
-
-	memset(pair, 0, sizeof *pair);
 	if (r->env.mapping != MAPPING_NONE) {
-		pair->key = slice_dup(arena, r->known_sorted[i].key);
-		pair->index = r->known_sorted[i].index;
-		return pair->key.p != NULL;
+		known_sorted_work(r);
+		r->known_more = r->known_n == KNOWN_ROWS;
+		return;
 	}
-	row = &r->known_rows[i];
-	pair->key = slice_dup(arena, row->key);
-	pair->index = row->source_index;
-	return row->kind != STATE_ROW_GONE && pair->key.p != NULL;
+	r->known_err.status = known_rows_page(r);
 }
 
-/* The ledger's rows as pairs of the source's keys. */
+/* The ledger's rows as pairs of the source's keys; NULL: no memory. */
 static struct store_page *known_build(struct route *r)
 {
+	bool sorted = r->env.mapping != MAPPING_NONE;
 	struct store_page *page = kv_calloc(1, sizeof *page);
+	struct store_pair *pairs;
 
 	if (page == NULL) {
 		return NULL;
 	}
 	arena_init(&page->arena);
-	page->pairs =
-	    arena_alloc(&page->arena, (r->known_n + 1) * sizeof *page->pairs);
-	for (size_t i = 0; page->pairs != NULL && i < r->known_n; i++) {
-		if (known_pair(r, i, &page->arena, &page->pairs[page->n])) {
-			page->n++;
+	page->more = r->known_more;
+	pairs = arena_alloc(&page->arena, (r->known_n + 1) * sizeof *pairs);
+	page->pairs = pairs;
+	for (size_t i = 0; pairs != NULL && i < r->known_n; i++) {
+		memset(&pairs[i], 0, sizeof *pairs);
+		pairs[i].key =
+		    slice_dup(&page->arena, sorted ? r->known_sorted[i].key
+						   : r->known_rows[i].key);
+		pairs[i].index = sorted ? r->known_sorted[i].index
+					: r->known_rows[i].source_index;
+		page->n++;
+		if (pairs[i].key.p == NULL) {
+			pairs = NULL;
 		}
 	}
-	page->more = r->known_n == KNOWN_ROWS;
+	if (pairs == NULL) {
+		store_page_free(page);
+		return NULL;
+	}
 	return page;
 }
 
@@ -270,7 +312,12 @@ static void known_next(struct store_known *known, struct slice after,
 	r->known_busy = true;
 	r->known_page = page;
 	r->known_ctx = ctx;
+	kv_err_clear(&r->known_err);
 	r->known_key = slice_dup(&r->known_after, after);
+	if (r->known_key.p == NULL) {
+		(void)kv_fail(&r->known_err, KV_NO_MEMORY,
+			      "no memory for known keys");
+	}
 	r->known_job.work = known_work;
 	r->known_job.done = known_done;
 	worker_submit(r->env.worker, &r->known_job);

@@ -189,7 +189,7 @@ void route_stage_probed(struct route *r)
 /* One open intent becomes an item that is read at both sides. */
 static bool recover_item(struct route *r, struct batch *b, size_t i)
 {
-	const struct state_intent *in = &r->load.intents[i];
+	struct state_intent *in = &r->load.intents[i];
 	struct slice source_key;
 	struct batch_item *it;
 	bool found;
@@ -205,6 +205,11 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 		return false;
 	}
 	it = batch_item(b, in->key, &found);
+	if (r->env.new_source) {
+		/* Of another history: it says nothing, and must not be
+		 * saved. */
+		in->source_index = 0;
+	}
 	if (it == NULL || !batch_add_intent(b, it, in)) {
 		return false;
 	}
@@ -217,8 +222,7 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	/* Whether it was told is not saved; where nothing is told, it was
 	 * not. */
 	it->inferred = it->inferred || (in->is_delete && !tells_deletes(r));
-	/* An index of another history says nothing, and must not be saved. */
-	it->source_index = r->env.new_source ? 0 : in->source_index;
+	it->source_index = in->source_index;
 	it->hash = in->hash;
 	it->row = r->load.rows[i];
 	it->row.key = it->key;
