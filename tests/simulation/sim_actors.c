@@ -312,6 +312,31 @@ static size_t probe_rows(struct sim *sim, struct arena *a,
 	return found;
 }
 
+/* Is a reconcile with a replaced store under way? Its ledger is of two
+ * histories, and says nothing until all of it is stamped anew. */
+static bool is_stamping(const struct sim *sim, const struct fake_world *w)
+{
+	const struct route *r = sim->agent.route;
+
+	return sim->agent.life == AGENT_UP && r != NULL &&
+	       r->stage > STAGE_PROBE &&
+	       (w == &sim->source ? r->env.new_source : r->env.new_target);
+}
+
+/* Is the index less than what the agent has seen of it? */
+static bool went_below(const struct sim *sim, const struct fake_world *w)
+{
+	const struct route *r = sim->agent.route;
+	const struct state_checkpoint *cp = &r->env.cp;
+
+	if (w == &sim->source) {
+		return w->index < (r->probe.running ? r->probe.source_index
+						    : cp->source_index);
+	}
+	return w->index <
+	       (r->probe.running ? r->probe.target_index : cp->target_index);
+}
+
 /* Would somebody who reads its newest keys see that history is another one: a
  * key that went back, or several of which none is there? */
 static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
@@ -321,6 +346,9 @@ static bool leaves_evidence(struct sim *sim, const struct fake_world *w)
 	size_t found, absent = 0;
 	bool back = false;
 
+	if (is_stamping(sim, w)) {
+		return went_below(sim, w);
+	}
 	arena_init(&a);
 	found = probe_rows(sim, &a, &rows);
 	for (size_t i = 0; i < found; i++) {
@@ -381,6 +409,25 @@ void actors_keep_evidence(struct sim *sim)
 	}
 }
 
+/* Was the key absent at some time after the restored revision, in the era that
+ * has ended? Then the ledger forgot it. */
+static bool was_absent_since(const struct fake_key *fk,
+			     const struct fake_rev *restored)
+{
+	for (size_t i = fk->n - 1; i > 0; i--) {
+		const struct fake_rev *r = &fk->revs[i - 1];
+
+		if (r->era + 1 != restored->era ||
+		    r->index <= restored->index) {
+			return false;
+		}
+		if (!r->present) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* What a restore of the target brings back is nobody's: neither the value that
  * the ledger knows nor surely an older one of ours. */
 static void mark_resurrected(struct sim *sim)
@@ -395,7 +442,7 @@ static void mark_resurrected(struct sim *sim)
 		}
 		now = fake_now(fk);
 		was = &fk->revs[fk->n - 2];
-		if (!was->present) {
+		if (was_absent_since(fk, now)) {
 			k->resurrected = true;
 		}
 		if (!was->present || !slice_eq(was->value, now->value)) {

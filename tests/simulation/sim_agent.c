@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/route_int.h"
 #include "fake_store.h"
 #include "sim.h"
 
@@ -302,7 +303,7 @@ void agent_close(struct sim *sim)
 	a->drain_until_ms = 0;
 	/* The news of a failure may be on its way for a while. */
 	if (drain > 0 && a->status.phase == ROUTE_FOLLOWING &&
-	    sim->sched.now_ms > sim->fault_ms + 1000 &&
+	    !a->route->restarting && sim->sched.now_ms > sim->fault_ms + 1000 &&
 	    sim->sched.steps > sim->fault_step + 100) {
 		a->drain_until_ms = sim->sched.now_ms + drain;
 		a->drain_seen = a->status.seen;
