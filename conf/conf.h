@@ -16,13 +16,18 @@
 #include "store/base/log.h"
 #include "store/base/status.h"
 
-enum conf_conflict { CONF_SOURCE_WINS, CONF_TARGET_WINS, CONF_STOP, CONF_NEWEST };
+enum conf_conflict {
+	CONF_SOURCE_WINS,
+	CONF_TARGET_WINS,
+	CONF_STOP,
+	CONF_NEWEST
+};
 enum conf_delete { CONF_DELETE_OWNED, CONF_DELETE_NEVER, CONF_DELETE_ALL };
 enum conf_escape { CONF_ESCAPE_NONE, CONF_ESCAPE_PERCENT };
 enum conf_drift { CONF_DRIFT_REPAIR, CONF_DRIFT_KEEP };
 
-/* --max-delete: the default rule (more than 20 % and more than 50), or N, or P%.
- * 100% turns the fuse off. */
+/* --max-delete: the default rule (more than 20 % and more than 50), or N, or
+ * P%. 100% turns the fuse off. */
 struct conf_max_delete {
 	enum { CONF_FUSE_DEFAULT, CONF_FUSE_COUNT, CONF_FUSE_PERCENT } kind;
 	uint64_t n;
@@ -54,10 +59,11 @@ struct conf {
 	bool log_format_given;
 };
 
-/* Reads and checks a file. KV_BAD_ARGUMENT: "FILE:LINE: what was found, what was
- * expected" (an unknown key, a wrong type, a missing field, two routes of one
- * name, a glob that cannot be). KV_KEY_NOT_FOUND, KV_DENIED: the file. */
-int conf_load(const char *path, struct conf **out, struct kv_err *err) KV_MUSTCHECK;
+/* Reads and checks a file. KV_BAD_ARGUMENT: "FILE:LINE: what was found, what
+ * was expected" (an unknown key, a wrong type, a missing field, two routes of
+ * one name, a glob that cannot be). KV_KEY_NOT_FOUND, KV_DENIED: the file. */
+int conf_load(const char *path, struct conf **out,
+	      struct kv_err *err) KV_MUSTCHECK;
 void conf_free(struct conf *c);
 
 /* A route with the defaults (all strings NULL), and what frees its members. */
@@ -69,7 +75,8 @@ bool conf_route_eq(const struct conf_route *a, const struct conf_route *b);
 
 /* The option texts, shared by the command line and the file: sets one value of
  * the route by its name ("max-delete" or "max_delete"), text as typed.
- * include and exclude append. KV_BAD_ARGUMENT names the option and what it takes. */
+ * include and exclude append. KV_BAD_ARGUMENT names the option and what it
+ * takes. */
 int conf_route_set(struct conf_route *r, const char *name, const char *text,
 		   struct kv_err *err) KV_MUSTCHECK;
 

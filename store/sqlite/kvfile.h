@@ -34,7 +34,7 @@
 		"WHERE name = 'kv_log'), 1), "                                 \
 		"coalesce((SELECT max(revision) FROM kv_log), 1)) "            \
 		"FROM kv_meta")                                                \
-	X(GONE, "SELECT revision FROM kv_log WHERE key = ?1 AND gone")            \
+	X(GONE, "SELECT revision FROM kv_log WHERE key = ?1 AND gone")         \
 	X(SCAN, "SELECT " KVFILE_BYTES ", coalesce(l.revision, 0), k.value "   \
 		"FROM kv k INDEXED BY kv_bytes " KVFILE_LOG                    \
 		" WHERE " KVFILE_BYTES " >= ?1 AND " KVFILE_BYTES " < ?2 "     \

@@ -49,8 +49,8 @@ build_bench() {
 
 if [ -z "$PROGRAM" ] || [ -z "${KVBENCH:-}" ]; then
 	mkdir -p "$BUILD"
-	build_bench >"$BUILD.log" 2>&1 || {
-		tail -n 40 "$BUILD.log"
+	build_bench >"$BUILD/bench.log" 2>&1 || {
+		tail -n 40 "$BUILD/bench.log"
 		exit 1
 	}
 fi

@@ -60,6 +60,7 @@ static void *hook_realloc(void *ctx, void *ptr, size_t size)
 
 	if (m->armed && m->every > 0 && ++m->turn >= m->every) {
 		m->turn = 0;
+		m->every = m->once ? 0 : m->every;
 		m->failed++;
 		return NULL;
 	}

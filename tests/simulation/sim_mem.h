@@ -14,6 +14,7 @@ struct sim_mem {
 	/* While armed every n-th allocation fails; 0: none. */
 	bool armed;
 	unsigned every;
+	bool once; /* the first of them only */
 	unsigned turn;
 	uint64_t failed;
 };
