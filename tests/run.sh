@@ -97,8 +97,9 @@ tsan_targets() {
 
 build_all() {
 	say "building: release"
-	configure "$BUILD_ROOT/build-release" -DCMAKE_BUILD_TYPE=Release
-	build "$BUILD_ROOT/build-release"
+	configure "$BUILD_ROOT/build-release" -DCMAKE_BUILD_TYPE=Release \
+		-DKVMIRROR_TESTS=ON
+	build "$BUILD_ROOT/build-release" kvmirror sim
 
 	say "building: clang"
 	configure "$BUILD_ROOT/build-clang" -DCMAKE_BUILD_TYPE=Debug \
@@ -115,6 +116,7 @@ build_all() {
 	configure "$BUILD_ROOT/build-asan" -DCMAKE_BUILD_TYPE=Debug \
 		-DKVMIRROR_TESTS=ON -DKVMIRROR_SANITIZE=address,undefined \
 		-DKVMIRROR_RELEASE_BINARY="$BUILD_ROOT/build-release/kvmirror" \
+		-DKVMIRROR_RELEASE_SIM="$BUILD_ROOT/build-release/tests/simulation/sim" \
 		-DKVMIRROR_TSAN_DIR="$BUILD_ROOT/build-tsan"
 	build "$BUILD_ROOT/build-asan"
 }
