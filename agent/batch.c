@@ -63,11 +63,21 @@ static bool grow_slots(struct batch *b)
 	return true;
 }
 
-struct batch_item *batch_item(struct batch *b, struct slice key, bool *found)
+/* A copy of the source's key, which most often is the target's, too. */
+static bool copy_source(struct batch *b, struct slice key,
+			struct slice source_key, struct slice *copy)
+{
+	*copy =
+	    slice_eq(key, source_key) ? key : slice_dup(&b->arena, source_key);
+	return copy->p != NULL;
+}
+
+struct batch_item *batch_item(struct batch *b, struct slice key,
+			      struct slice source_key, bool *found)
 {
 	void *items = b->items;
 	struct batch_item *it;
-	struct slice copy;
+	struct slice copy, source;
 	size_t slot;
 
 	if (!grow_slots(b)) {
@@ -83,36 +93,71 @@ struct batch_item *batch_item(struct batch *b, struct slice key, bool *found)
 	}
 	b->items = items;
 	copy = slice_dup(&b->arena, key);
-	if (copy.p == NULL) {
+	if (copy.p == NULL || !copy_source(b, copy, source_key, &source)) {
 		return NULL;
 	}
 	it = &b->items[b->n];
 	memset(it, 0, sizeof *it);
 	it->key = copy;
+	it->source_key = source;
 	b->bytes += key.n;
 	b->n++;
 	b->slots[slot] = (uint32_t)b->n;
 	return it;
 }
 
+static bool copy_value(struct batch *b, struct slice value, bool is_delete,
+		       struct slice *copy)
+{
+	*copy = slice_of(NULL, 0);
+	if (!is_delete) {
+		*copy = slice_dup(&b->arena, value);
+	}
+	return is_delete || copy->p != NULL;
+}
+
+/* The bytes of `value` are the batch's. */
+static void set(struct batch *b, struct batch_item *it, struct slice value,
+		bool is_delete, uint64_t source_index)
+{
+	if (!is_delete) {
+		it->hash = kv_hash(value);
+	}
+	b->bytes += value.n;
+	b->bytes -= it->value.n;
+	it->value = value;
+	it->is_delete = is_delete;
+	it->source_index = source_index;
+}
+
 bool batch_set(struct batch *b, struct batch_item *it, struct slice value,
 	       bool is_delete, uint64_t source_index)
 {
-	struct slice copy = {0};
+	struct slice copy;
 
-	if (!is_delete) {
-		copy = slice_dup(&b->arena, value);
-		if (copy.p == NULL) {
-			return false;
-		}
-		it->hash = kv_hash(copy);
+	if (!copy_value(b, value, is_delete, &copy)) {
+		return false;
 	}
-	b->bytes += copy.n;
-	b->bytes -= it->value.n;
-	it->value = copy;
-	it->is_delete = is_delete;
-	it->source_index = source_index;
+	set(b, it, copy, is_delete, source_index);
 	return true;
+}
+
+struct batch_item *batch_change(struct batch *b, struct slice key,
+				struct slice source_key, struct slice value,
+				bool is_delete, uint64_t source_index,
+				bool *found)
+{
+	struct batch_item *it;
+	struct slice copy;
+
+	if (!copy_value(b, value, is_delete, &copy)) {
+		return NULL;
+	}
+	it = batch_item(b, key, source_key, found);
+	if (it != NULL) {
+		set(b, it, copy, is_delete, source_index);
+	}
+	return it;
 }
 
 bool batch_add_intent(struct batch *b, struct batch_item *it,

@@ -79,10 +79,19 @@ struct batch {
 struct batch *batch_new(uint64_t now_ms) KV_MUSTCHECK;
 void batch_free(struct batch *b);
 
-/* The item of that key, new (zeroed, in step LOOK) or as it is (*found).
- * Key bytes are copied. NULL: out of memory, nothing changed. */
+/* The item of that key, new (zeroed, in step LOOK, from that source key) or as
+ * it is (*found). Keys' bytes are copied. NULL: out of memory, nothing changed.
+ */
 struct batch_item *batch_item(struct batch *b, struct slice key,
+			      struct slice source_key,
 			      bool *found) KV_MUSTCHECK;
+
+/* The item of that key with what a change says: batch_item and batch_set. NULL:
+ * out of memory, nothing changed: no item without its change is left. */
+struct batch_item *batch_change(struct batch *b, struct slice key,
+				struct slice source_key, struct slice value,
+				bool is_delete, uint64_t source_index,
+				bool *found) KV_MUSTCHECK;
 
 /* Sets what the newest change says (bytes are copied). False: no memory. */
 bool batch_set(struct batch *b, struct batch_item *it, struct slice value,

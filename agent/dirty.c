@@ -105,18 +105,17 @@ static bool fill_item(struct dirty *d, struct batch *b,
 		      const struct state_dirty *row)
 {
 	bool found;
-	struct batch_item *it = batch_item(b, row->key, &found);
+	struct batch_item *it =
+	    batch_item(b, row->key, row->source_key, &found);
 	struct env_key mapped;
 
 	if (it == NULL) {
 		return false;
 	}
 	PRE(!found);
-	it->source_key = slice_dup(&b->arena, row->source_key);
 	it->may_delete = row->is_delete;
 	it->inferred = row->inferred;
-	if (it->source_key.p == NULL ||
-	    !batch_set(b, it, row->value, row->is_delete, row->index)) {
+	if (!batch_set(b, it, row->value, row->is_delete, row->index)) {
 		return false;
 	}
 	if (row->source_key.n == 0) {

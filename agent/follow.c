@@ -60,16 +60,11 @@ static bool fill_item(struct follow *f, const struct store_change *c,
 	bool is_delete = c->action == STORE_DELETE;
 	bool found;
 	struct slice key = mapped->key.n > 0 ? mapped->key : c->key;
-	struct batch_item *it = batch_item(f->open, key, &found);
+	struct batch_item *it = batch_change(f->open, key, c->key, c->value,
+					     is_delete, c->index, &found);
 
 	if (it == NULL) {
 		return false;
-	}
-	if (!found) {
-		it->source_key = slice_dup(&f->open->arena, c->key);
-		if (it->source_key.p == NULL) {
-			return false;
-		}
 	}
 	/* A name that the target cannot have is not there to be deleted. */
 	f->open->idle -= found && it->idle ? 1 : 0;
@@ -79,7 +74,7 @@ static bool fill_item(struct follow *f, const struct store_change *c,
 	it->refused = is_delete ? NULL : mapped->refused;
 	it->may_delete = is_delete;
 	it->inferred = c->inferred;
-	return batch_set(f->open, it, c->value, is_delete, c->index);
+	return true;
 }
 
 /* One change into the open batch; false: no memory. */

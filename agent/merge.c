@@ -131,7 +131,9 @@ static int side_check(struct side *s, const struct kv_err *err,
 
 static void side_take(struct side *s, struct store_page *page)
 {
-	if (page->n > 0 && !key_set(&s->after, page->pairs[page->n - 1].key)) {
+	/* The sorter knows itself where it goes on. */
+	if (page->n > 0 && s->sorter == NULL &&
+	    !key_set(&s->after, page->pairs[page->n - 1].key)) {
 		store_page_free(page);
 		(void)no_memory(&s->err);
 		return;
@@ -318,13 +320,13 @@ static void ledger_done(struct worker_job *job)
 	struct merge *m = kv_container_of(l, struct merge, ledger);
 
 	l->busy = false;
+	if (l->err.status == KV_OK && l->ahead.n > 0 &&
+	    !key_set(&l->after, l->ahead.rows[l->ahead.n - 1].key)) {
+		(void)no_memory(&l->err); /* the page is read again */
+	}
 	if (l->err.status == KV_OK) {
 		l->has_ahead = true;
 		l->last_fetched = l->ahead.n < MERGE_LEDGER_ROWS;
-		if (l->ahead.n > 0 &&
-		    !key_set(&l->after, l->ahead.rows[l->ahead.n - 1].key)) {
-			(void)no_memory(&l->err);
-		}
 	}
 	merge_step(m);
 }

@@ -36,24 +36,6 @@ static const struct store_pair *find_pair(const struct store_page *page,
 	return NULL;
 }
 
-/* The source's pair of a ledger row; NULL: absent, or no key maps there. */
-static const struct store_pair *source_pair(const struct probe *p,
-					    const struct state_row *row,
-					    const struct store_page *page)
-{
-	struct arena arena = {0};
-	const struct store_pair *pair = NULL;
-	struct slice key;
-
-	arena_init(&arena);
-	if (mapping_to_source(p->env->mapping, row->key, &arena, &key, NULL) ==
-	    KV_OK) {
-		pair = find_pair(page, key);
-	}
-	arena_free(&arena);
-	return pair;
-}
-
 static bool identity_differs(const char *saved, const struct store_origin *o)
 {
 	return saved[0] != '\0' && strcmp(saved, o->identity) != 0;
@@ -70,7 +52,7 @@ static void judge_source_keys(struct probe *p, bool *newest)
 	*newest = false;
 	for (size_t i = 0; i < p->n; i++) {
 		const struct state_row *row = &p->rows[i];
-		const struct store_pair *pair = source_pair(p, row, page);
+		const struct store_pair *pair = find_pair(page, p->row_keys[i]);
 
 		if (pair == NULL) {
 			continue;
@@ -138,7 +120,7 @@ static void at_done(struct store_scan *req)
 		finish(p);
 		return;
 	}
-	pair = source_pair(p, &p->rows[0], req->page);
+	pair = find_pair(req->page, p->row_keys[0]);
 	if (req->page->at != p->rows[0].source_index) {
 		/* This backend cannot look back: the other keys must do. */
 		p->doubt_source = p->matches == 0 && p->moved < p->n;
@@ -234,16 +216,21 @@ static size_t most_keys(const struct probe *p)
 }
 
 /* Rows whose source key cannot be told are left out. */
-static void fill_keys(struct probe *p)
+static int fill_keys(struct probe *p)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->n && n < most_keys(p); i++) {
 		struct slice key;
+		int rv = mapping_to_source(p->env->mapping, p->rows[i].key,
+					   &p->arena, &key, NULL);
 
-		if (mapping_to_source(p->env->mapping, p->rows[i].key,
-				      &p->arena, &key, NULL) == KV_OK) {
+		if (rv == KV_NO_MEMORY) {
+			return kv_fail(&p->err, rv, "no memory for a probe");
+		}
+		if (rv == KV_OK) {
 			p->rows[n] = p->rows[i];
+			p->row_keys[n] = key;
 			p->target_keys[n] = p->rows[i].key;
 			p->source_keys[n++] = key;
 		}
@@ -251,6 +238,7 @@ static void fill_keys(struct probe *p)
 	p->n = n;
 	sort(p->source_keys, n);
 	sort(p->target_keys, n);
+	return KV_OK;
 }
 
 static void ask(struct probe *p)
@@ -258,7 +246,10 @@ static void ask(struct probe *p)
 	struct store *stores[2] = {p->env->source, p->env->target};
 	struct slice *keys[2] = {p->source_keys, p->target_keys};
 
-	fill_keys(p);
+	if (fill_keys(p) != KV_OK) {
+		finish(p);
+		return;
+	}
 	p->pending = 0;
 	for (int side = SOURCE; side <= TARGET; side++) {
 		struct store_scan *req = &p->scan[side];

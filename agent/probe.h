@@ -23,6 +23,7 @@ struct probe {
 	struct arena arena;
 	struct state_row *rows; /* newest first */
 	size_t n;
+	struct slice row_keys[PROBE_KEYS];    /* the source's, as the rows */
 	struct slice source_keys[PROBE_KEYS]; /* sorted */
 	struct slice target_keys[PROBE_KEYS]; /* sorted */
 	struct store_scan scan[2];

@@ -193,10 +193,13 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	struct slice source_key;
 	struct batch_item *it;
 	bool found;
+	int rv = mapping_to_source(r->env.mapping, in->key, &b->arena,
+				   &source_key, NULL);
 
-	if (mapping_to_source(r->env.mapping, in->key, &b->arena, &source_key,
-			      NULL) != KV_OK ||
-	    !filter_pass(r->p.conf, source_key) ||
+	if (rv == KV_NO_MEMORY) {
+		return false;
+	}
+	if (rv != KV_OK || !filter_pass(r->p.conf, source_key) ||
 	    store_check(r->env.target, in->key, 0, NULL) != KV_OK) {
 		return true; /* not of this route any more */
 	}
@@ -204,7 +207,7 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	    !env_ghost_add(&r->env, in->key, r->recover.dead_at_ms)) {
 		return false;
 	}
-	it = batch_item(b, in->key, &found);
+	it = batch_item(b, in->key, source_key, &found);
 	if (r->env.new_source) {
 		/* Of another history: it says nothing, and must not be
 		 * saved. */
@@ -213,7 +216,6 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	if (it == NULL || !batch_add_intent(b, it, in)) {
 		return false;
 	}
-	it->source_key = slice_dup(&b->arena, source_key);
 	it->step = ITEM_READ;
 	it->unsettled = true;
 	it->is_delete = in->is_delete;
@@ -226,7 +228,7 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	it->hash = in->hash;
 	it->row = r->load.rows[i];
 	it->row.key = it->key;
-	return it->source_key.p != NULL;
+	return true;
 }
 
 /* One batch with all open intents: it closes them all at its end. The keys are

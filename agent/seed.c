@@ -88,16 +88,12 @@ static struct batch_item *new_item(struct seed *s, const struct merge_item *mi,
 	if (b == NULL) {
 		return NULL;
 	}
-	it = batch_item(b, mi->key, &found);
-	if (it == NULL) {
-		return NULL;
-	}
-	it->source_key = slice_dup(&b->arena, mi->source_key);
-	if (mi->row != NULL) {
+	it = batch_item(b, mi->key, mi->source_key, &found);
+	if (it != NULL && mi->row != NULL) {
 		it->row = *mi->row;
 		it->row.key = it->key;
 	}
-	return it->source_key.p == NULL ? NULL : it;
+	return it;
 }
 
 static void note_conflict(struct batch_item *it, const struct reconcile_in *in,

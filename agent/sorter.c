@@ -108,12 +108,15 @@ static void out_done(struct worker_job *job)
 	struct sorter *s = kv_container_of(job, struct sorter, job);
 	struct store_page *page = NULL;
 
-	if (s->err.status == KV_OK && s->n > 0 &&
-	    !keep_after(s, s->rows[s->n - 1].key)) {
-		no_memory(s);
-	}
 	if (s->err.status == KV_OK) {
 		page = build_page(s);
+		/* Only when nothing can fail any more: else the page would
+		 * be passed over. */
+		if (page != NULL && s->n > 0 &&
+		    !keep_after(s, s->rows[s->n - 1].key)) {
+			store_page_free(page);
+			page = NULL;
+		}
 		if (page == NULL) {
 			no_memory(s);
 		}
@@ -176,11 +179,11 @@ static void in_done(struct worker_job *job)
  * before all keys: those begin with a slash. */
 static bool sort_key(struct sorter *s, struct slice key, struct slice *out)
 {
+	int rv = mapping_to_target(s->p.mapping, key, &s->arena, out, NULL);
 	uint8_t *p;
 
-	if (mapping_to_target(s->p.mapping, key, &s->arena, out, NULL) ==
-	    KV_OK) {
-		return true;
+	if (rv == KV_OK || rv == KV_NO_MEMORY) {
+		return rv == KV_OK;
 	}
 	p = arena_alloc(&s->arena, key.n + 1);
 	if (p == NULL) {
