@@ -185,8 +185,10 @@ static void *alloc_apart(struct arena *a, size_t size)
 static size_t next_block_size(const struct arena *a)
 {
 	size_t cap = a->blocks == NULL ? 0 : a->blocks->cap;
+	size_t most =
+	    mem_hooks.arena_block == 0 ? BLOCK_MAX : mem_hooks.arena_block;
 
-	return KV_MIN(KV_MAX(cap * 2, BLOCK_MIN), BLOCK_MAX);
+	return KV_MIN(KV_MAX(cap * 2, BLOCK_MIN), most);
 }
 
 void *arena_alloc(struct arena *a, size_t size)

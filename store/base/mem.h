@@ -14,6 +14,9 @@ struct kv_mem_hooks {
 	void *(*realloc)(void *ctx, void *ptr, size_t size);
 	void (*free)(void *ctx, void *ptr);
 	void *ctx;
+	/* The largest block that arenas share among pieces; 0: as usual. With
+	 * 1 each piece is an allocation of its own, and may fail. */
+	size_t arena_block;
 };
 
 /* Installs hooks; NULL restores malloc and free. Not thread-safe: call it

@@ -79,10 +79,18 @@ static void *hook_realloc(void *ctx, void *ptr, size_t size)
 
 void sim_mem_init(struct sim_mem *m, bool traced)
 {
-	struct kv_mem_hooks hooks = {hook_realloc, hook_free, m};
-
 	*m = (struct sim_mem){.traced = traced};
 	list_init(&m->blocks);
+	sim_mem_apart(m, false);
+}
+
+void sim_mem_apart(struct sim_mem *m, bool apart)
+{
+	struct kv_mem_hooks hooks = {.realloc = hook_realloc,
+				     .free = hook_free,
+				     .ctx = m,
+				     .arena_block = apart ? 1 : 0};
+
 	kv_mem_set_hooks(&hooks);
 }
 

@@ -25,6 +25,8 @@ bool sim_mem_arm(struct sim_mem *m, bool armed);
 
 /* Installs the hooks; they stay until the process ends. */
 void sim_mem_init(struct sim_mem *m, bool traced);
+/* Shall each piece of an arena be an allocation of its own? */
+void sim_mem_apart(struct sim_mem *m, bool apart);
 
 /* Frees every block: the crash. */
 void sim_mem_drop(struct sim_mem *m);

@@ -389,6 +389,7 @@ static void set_up(struct sim *sim)
 	sim->sched.worlds[0] = &sim->source;
 	sim->sched.worlds[1] = &sim->target;
 	plan_draw(sim);
+	sim_mem_apart(sim->mem, sim->plan.memory);
 	for (size_t i = 0; i < 2; i++) {
 		sim->sched.worlds[i]->applied = check_applied;
 		sim->sched.worlds[i]->ctx = sim;
