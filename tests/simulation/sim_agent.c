@@ -301,9 +301,13 @@ void agent_close(struct sim *sim)
 	a->life = AGENT_CLOSING;
 	a->closing = 1000; /* until route_closed says what is left */
 	a->drain_until_ms = 0;
-	/* The news of a failure may be on its way for a while. */
+	/* The news of a failure may be on its way for a while; what would hold
+	 * the route ends the drain. */
 	if (drain > 0 && a->status.phase == ROUTE_FOLLOWING &&
-	    !a->route->restarting && sim->sched.now_ms > sim->fault_ms + 1000 &&
+	    sim->conf.conflict != CONF_STOP &&
+	    sim->conf.max_delete.kind == CONF_FUSE_PERCENT &&
+	    sim->conf.max_delete.n >= 100 && !a->route->restarting &&
+	    sim->sched.now_ms > sim->fault_ms + 1000 &&
 	    sim->sched.steps > sim->fault_step + 100) {
 		a->drain_until_ms = sim->sched.now_ms + drain;
 		a->drain_seen = a->status.seen;
