@@ -264,6 +264,7 @@ static void trouble(struct sim *sim)
 	if (sim->plan.memory && one_in(sim, 2)) {
 		sim->memory_until_ms = until;
 		sim->mem->every = (unsigned)sim_range(&sim->rand, 1, 40);
+		sim->mem->turn = 0;
 		sim_trace(sim, "memory: each allocation number %u fails",
 			  sim->mem->every);
 	}

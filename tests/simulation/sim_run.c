@@ -384,6 +384,7 @@ static void set_up(struct sim *sim)
 	fake_world_init(&sim->source, "source", &sim->sched, sim->region);
 	fake_world_init(&sim->target, "target", &sim->sched, sim->region);
 	sim->mem->every = 0;
+	sim->mem->turn = 0;
 	sim->source.mem = sim->mem;
 	sim->target.mem = sim->mem;
 	sim->sched.worlds[0] = &sim->source;
