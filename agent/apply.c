@@ -659,6 +659,11 @@ static void begin_save(struct apply *a)
 {
 	struct route_env *env = a->env;
 
+	if (a->before != NULL && !apply_is_idle(a->before)) {
+		/* The checkpoint must not go over rows that are not saved. */
+		a->waiting = true;
+		return;
+	}
 	a->saving = true;
 	if (a->batch->move && !a->held) {
 		env->cp.index = KV_MAX(env->cp.index, a->batch->index);
