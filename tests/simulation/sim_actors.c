@@ -250,6 +250,25 @@ static void outage(struct sim *sim)
 	fake_cut(w);
 }
 
+/* The agent's own machine is short of something. */
+static void scarcity(struct sim *sim)
+{
+	uint64_t until = sim->sched.now_ms + sim_range(&sim->rand, 10, 5000);
+
+	if (sim->plan.memory && one_in(sim, 2)) {
+		sim->memory_until_ms = until;
+		sim->mem->every = (unsigned)sim_range(&sim->rand, 1, 60);
+		sim->mem->turn = 0;
+		sim_trace(sim, "memory: each allocation number %u fails",
+			  sim->mem->every);
+	}
+	if (sim->plan.full_disk && one_in(sim, 2)) {
+		sim->full_disk_until_ms = until;
+		sim_trace(sim, "disk: full until %llu",
+			  (unsigned long long)until);
+	}
+}
+
 static void trouble(struct sim *sim)
 {
 	struct fake_world *w = either(sim);
@@ -260,18 +279,6 @@ static void trouble(struct sim *sim)
 	}
 	if (sim->plan.denied && one_in(sim, 2)) {
 		w->denied_until_ms = until;
-	}
-	if (sim->plan.memory && one_in(sim, 2)) {
-		sim->memory_until_ms = until;
-		sim->mem->every = (unsigned)sim_range(&sim->rand, 1, 40);
-		sim->mem->turn = 0;
-		sim_trace(sim, "memory: each allocation number %u fails",
-			  sim->mem->every);
-	}
-	if (sim->plan.full_disk && one_in(sim, 2)) {
-		sim->full_disk_until_ms = until;
-		sim_trace(sim, "disk: full until %llu",
-			  (unsigned long long)until);
 	}
 }
 
@@ -530,7 +537,7 @@ static void misfortune(struct sim *sim)
 		}
 		break;
 	case 3:
-		if (p->no_space || p->denied || p->memory || p->full_disk) {
+		if (p->no_space || p->denied) {
 			trouble(sim);
 		}
 		break;
@@ -552,6 +559,9 @@ void actors_act(struct sim *sim)
 	uint64_t roll = sim_below(&sim->rand, 100);
 
 	sim->counts->actions++;
+	if ((sim->plan.memory || sim->plan.full_disk) && one_in(sim, 8)) {
+		scarcity(sim);
+	}
 	if (roll < 50) {
 		source_tx(sim, 1);
 	} else if (roll < 66) {
