@@ -632,8 +632,9 @@ static void a_call_survives_lack_of_memory(void **state)
 		}
 		for (unsigned long n = 0; n < 60; n++) {
 			struct meager m = {.left = n};
-			struct kv_mem_hooks hooks = {meager_realloc,
-						     meager_free, &m};
+			struct kv_mem_hooks hooks = {.realloc = meager_realloc,
+						     .free = meager_free,
+						     .ctx = &m};
 			struct call *c;
 
 			kv_mem_set_hooks(&hooks);

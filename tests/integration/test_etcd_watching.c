@@ -110,7 +110,8 @@ static void who_does_not_pull_costs_little(void **state)
 {
 	enum { MB = 1024 * 1024, WRITES = 60 };
 	struct meter m = {0, 0};
-	struct kv_mem_hooks hooks = {meter_realloc, meter_free, &m};
+	struct kv_mem_hooks hooks = {
+	    .realloc = meter_realloc, .free = meter_free, .ctx = &m};
 	struct ew w;
 	struct store *st, *writer;
 	struct store_watch *wa;

@@ -350,7 +350,9 @@ static void sweep(const char *text, int want)
 	write_text(text, strlen(text));
 	for (n = 0;; n++) {
 		struct failing f = {.left = n};
-		struct kv_mem_hooks hooks = {failing_realloc, failing_free, &f};
+		struct kv_mem_hooks hooks = {.realloc = failing_realloc,
+					     .free = failing_free,
+					     .ctx = &f};
 		struct conf *c = NULL;
 		struct kv_err err = {0};
 		int status;
