@@ -216,8 +216,9 @@ static bool allow_inferred(struct follow *f, const struct store_batch *b)
 			     .source_empty =
 				 b->inferred_deletes == b->known_keys};
 
-	if (!b->relisted || b->inferred_deletes == 0) {
-		return true;
+	if (!b->relisted || b->inferred_deletes == 0 ||
+	    f->env->conf->delete_policy == CONF_DELETE_NEVER) {
+		return true; /* none will be */
 	}
 	if (now - cp->fuse_since_ms > FUSE_WINDOW_MS) {
 		cp->fuse_since_ms = now;
