@@ -12,7 +12,8 @@ set -o pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build}
 PACKAGES='gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libsqlite3-dev
-libxxhash-dev libnghttp2-dev libssl-dev libprotobuf-c-dev protobuf-c-compiler
+libxxhash-dev libnghttp2-dev libssl-dev
+libzookeeper-mt-dev libprotobuf-c-dev protobuf-c-compiler
 protobuf-compiler libjansson-dev libcyaml-dev
 libyaml-dev sqlite3'
 FOLLOWER=

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "store/etcd/etcd_impl.h"
+#include "store/net/endpoint.h"
 
 #define DEFAULT_PORT "2379"
 
@@ -146,34 +147,6 @@ static void check_files(struct opener *o)
 	}
 }
 
-/* "host", "host:port", "[v6]", "[v6]:port" */
-static int split_endpoint(const char *text, struct etcd_endpoint *out,
-			  struct kv_err *err)
-{
-	const char *host = text, *end, *port;
-
-	if (text[0] == '[') {
-		host = text + 1;
-		end = strchr(host, ']');
-		port = end == NULL ? NULL : end + 1;
-	} else {
-		end = strrchr(text, ':');
-		end = end == NULL ? text + strlen(text) : end;
-		port = end;
-	}
-	if (end == NULL || end == host || (*port != '\0' && *port != ':') ||
-	    strcmp(port, ":") == 0) {
-		return kv_fail(err, KV_BAD_ARGUMENT,
-			       "etcd: endpoint \"%s\" is not host:port", text);
-	}
-	out->host = kv_memdup(host, (size_t)(end - host));
-	out->port = kv_strdup(*port == ':' ? port + 1 : DEFAULT_PORT);
-	if (out->host == NULL || out->port == NULL) {
-		return kv_fail(err, KV_NO_MEMORY, "etcd: no memory to open");
-	}
-	return KV_OK;
-}
-
 static void read_endpoints(struct opener *o)
 {
 	const struct uri *u = o->st->uri;
@@ -194,8 +167,9 @@ static void read_endpoints(struct opener *o)
 	}
 	for (i = 0; i < u->n_endpoints && o->rv == KV_OK; i++) {
 		c->n_endpoints = i + 1;
-		o->rv =
-		    split_endpoint(u->endpoints[i], &c->endpoints[i], o->err);
+		o->rv = endpoint_split("etcd", u->endpoints[i], DEFAULT_PORT,
+				       &c->endpoints[i].host,
+				       &c->endpoints[i].port, o->err);
 	}
 }
 
@@ -240,6 +214,7 @@ static int etcd_open(struct store *st, struct kv_err *err)
 			       "etcd: needs a real network loop");
 	}
 	e->client.sched = st->sched;
+	e->client.tls.alpn = "h2";
 	e->client.use_tls = strcmp(st->uri->scheme, "etcds") == 0;
 	read_options(&o);
 	check_options(&o);

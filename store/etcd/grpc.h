@@ -16,7 +16,7 @@
 #define KV_GRPC_H
 
 #include "store/etcd/grpc_frame.h"
-#include "store/etcd/wire.h"
+#include "store/net/wire.h"
 
 struct grpc;
 

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Includes point downhill: store/base <- store <- backends; state and conf see
+# Includes point downhill: store/base <- store <- backends, which may also see
+# store/net (sockets and TLS; store/base at most); state and conf see
 # store/base at most; agent sees all of these, but a backend's header only in
 # agent/main.c, and nobody else names a backend's table. tests/ may see anything.
 
@@ -14,8 +15,10 @@ allowed() {
 	esac
 	case $file in
 	store/base/*) return 1 ;;
+	store/net/*) [[ $inc = store/net/* ]] ;;
 	store/*/*)
 		case $inc in
+		store/net/*) return 0 ;;
 		"$dir"/*) return 0 ;;
 		*.pb-c.h) [[ $inc != */* ]] ;;
 		store/*/*) return 1 ;;
@@ -52,7 +55,7 @@ check() {
 	done < <(sources "$root")
 	for backend in "$root"/store/*/; do
 		backend=$(basename "$backend")
-		[ "$backend" = base ] && continue
+		case $backend in base | net) continue ;; esac
 		while read -r file; do
 			file=${file#"$root"/}
 			case $file in
@@ -70,7 +73,8 @@ check() {
 good() {
 	echo '#include "store/base/b.h"' | put "$1/store/base/a.c"
 	echo '#include "store/base/b.h"' | put "$1/store/store.h"
-	printf '#include "store/store.h"\n#include "store/db/x.h"\n' |
+	echo '#include "store/base/b.h"' | put "$1/store/net/wire.h"
+	printf '#include "store/store.h"\n#include "store/net/wire.h"\n#include "store/db/x.h"\n' |
 		put "$1/store/db/db.c"
 	echo '#include "store/base/b.h"' | put "$1/state/state.c"
 	echo '#include "conf/conf.h"' | put "$1/conf/conf.c"
@@ -79,6 +83,7 @@ good() {
 	printf '#include "store/db/db.h"\nint x = store_db_ops;\n' |
 		put "$1/agent/main.c"
 }
+bad_net_sees_store() { echo '#include "store/store.h"' | put "$1/store/net/n.h"; }
 bad_base_sees_store() { echo '#include "store/store.h"' >>"$1/store/base/a.c"; }
 bad_store_sees_backend() { echo '#include "store/db/db.h"' >>"$1/store/store.h"; }
 bad_backend_sees_agent() { echo '#include "agent/route.h"' >>"$1/store/db/db.c"; }

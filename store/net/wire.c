@@ -3,7 +3,7 @@
  * A wire is in one phase at a time. It may be freed when the name look-up and
  * the socket have both ended; `maybe_free` is asked after each of them.
  */
-#include "store/etcd/wire.h"
+#include "store/net/wire.h"
 
 #include <uv.h>
 

@@ -1,7 +1,7 @@
 /* tls.h: the client's side of a TLS session over memory, for one connection.
  *
- *   socket --> tls_feed --> [OpenSSL] --> tls_read --> HTTP/2
- *   socket <-- tls_drain <-- [OpenSSL] <-- tls_write <-- HTTP/2
+ *   socket --> tls_feed --> [OpenSSL] --> tls_read --> protocol
+ *   socket <-- tls_drain <-- [OpenSSL] <-- tls_write <-- protocol
  *
  * Certificates are read anew for every connection, so that renewed files are
  * taken up without a restart. No I/O but those files.
@@ -19,6 +19,9 @@ struct tls_config {
 	char *key;	   /* its private key, PEM file */
 	char *server_name; /* verified in place of the endpoint's host */
 	bool skip_verify;
+	/* Must be agreed on, or the handshake fails ("h2"); NULL: none. Not
+	 * owned. */
+	const char *alpn;
 };
 
 struct tls;
@@ -33,7 +36,8 @@ bool tls_feed(struct tls *t, const uint8_t *p, size_t n) KV_MUSTCHECK;
 
 enum tls_progress { TLS_WAITS, TLS_UP, TLS_FAILED };
 
-/* Goes on with the handshake; UP once it is done and "h2" was agreed on. */
+/* Goes on with the handshake; UP once it is done and the protocol was agreed
+ * on. */
 enum tls_progress tls_handshake(struct tls *t, struct kv_err *err) KV_MUSTCHECK;
 
 /* Plain bytes into buf: how many; 0: none for now; -1: the session ended, err

@@ -12,7 +12,7 @@
 #define KV_WIRE_H
 
 #include "store/base/sched.h"
-#include "store/etcd/tls.h"
+#include "store/net/tls.h"
 
 struct wire;
 

@@ -1,5 +1,5 @@
 /* tls.c: OpenSSL on two memory BIOs; see tls.h. */
-#include "store/etcd/tls.h"
+#include "store/net/tls.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
@@ -14,6 +14,7 @@ struct tls {
 	BIO *out; /* the SSL's; ciphertext for the socket */
 	bool up;
 	bool has_cert;
+	const char *alpn; /* the config's */
 };
 
 /* OpenSSL's newest complaint, as text; empties its queue. */
@@ -79,8 +80,16 @@ static int load_pair(SSL_CTX *ctx, const struct tls_config *c,
 static int make_ctx(struct tls *t, const struct tls_config *c,
 		    struct kv_err *err)
 {
-	static const unsigned char alpn[] = {2, 'h', '2'};
+	unsigned char alpn[256];
+	size_t n = c->alpn == NULL ? 0 : strlen(c->alpn);
 	int rv;
+
+	PRE(n < sizeof alpn);
+	alpn[0] = (unsigned char)n;
+	if (n > 0) {
+		memcpy(alpn + 1, c->alpn, n);
+	}
+	t->alpn = c->alpn;
 
 	t->ctx = SSL_CTX_new(TLS_client_method());
 	if (t->ctx == NULL) {
@@ -91,7 +100,8 @@ static int make_ctx(struct tls *t, const struct tls_config *c,
 				     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				     SSL_MODE_RELEASE_BUFFERS);
 	if (SSL_CTX_set_min_proto_version(t->ctx, TLS1_2_VERSION) != 1 ||
-	    SSL_CTX_set_alpn_protos(t->ctx, alpn, sizeof alpn) != 0) {
+	    (n > 0 &&
+	     SSL_CTX_set_alpn_protos(t->ctx, alpn, (unsigned)n + 1) != 0)) {
 		return kv_fail(err, KV_NO_MEMORY, "no memory for TLS");
 	}
 	SSL_CTX_set_verify(
@@ -228,13 +238,14 @@ static int session_err(struct tls *t, int ssl_error, struct kv_err *err)
 	return kv_fail(err, KV_NOT_REACHABLE, "TLS: %s%s", complaint(), hint);
 }
 
-static bool agreed_on_h2(struct tls *t)
+static bool agreed(const struct tls *t)
 {
 	const unsigned char *proto;
 	unsigned int n;
 
 	SSL_get0_alpn_selected(t->ssl, &proto, &n);
-	return n == 2 && memcmp(proto, "h2", 2) == 0;
+	return t->alpn == NULL ||
+	       slice_eq(slice_of(proto, n), slice_str(t->alpn));
 }
 
 enum tls_progress tls_handshake(struct tls *t, struct kv_err *err)
@@ -251,10 +262,11 @@ enum tls_progress tls_handshake(struct tls *t, struct kv_err *err)
 		(void)session_err(t, e, err);
 		return TLS_FAILED;
 	}
-	if (!agreed_on_h2(t)) {
+	if (!agreed(t)) {
 		(void)kv_fail(err, KV_NOT_REACHABLE,
-			      "the server does not speak HTTP/2 over TLS: is "
-			      "it an etcd client port?");
+			      "the server does not speak %s over TLS: is it "
+			      "the right port?",
+			      t->alpn);
 		return TLS_FAILED;
 	}
 	t->up = true;

@@ -1,0 +1,80 @@
+/* zk_impl.h: what the files of the backend share.
+ *
+ *   zookeeper.c   table, options, open and close, origin
+ *   zk_keys.c     key <-> znode path; which znodes are keys
+ *   zk_scan.c     pages; zk_walk.c the walk over the tree in key order
+ *   zk_watch.c    the pull side of a watch: queue, batches, re-list counts
+ *   zk_fast.c     a recursive watch; zk_general.c one-shot watches, a table
+ *   zk_diff.c     what changed since a zxid (SetWatches over known paths)
+ *   zk_write.c    batches of guarded operations, over zk_handle
+ *   zk_handle.c   libzookeeper_mt: its threads, behind a mailbox
+ */
+#ifndef KV_ZK_IMPL_H
+#define KV_ZK_IMPL_H
+
+#include "store/zookeeper/zk_session.h"
+#include "store/zookeeper/zookeeper.h"
+
+/* jute.maxbuffer's default less what a request needs beside path and data. */
+#define ZK_MAX_PACKET 1048575
+#define ZK_MAX_OPS 128
+#define ZK_MAX_BYTES (512 * 1024)
+
+enum zk_data_mode { ZK_DATA_ALL, ZK_DATA_LEAVES, ZK_DATA_NONEMPTY };
+
+struct zk_handle;
+
+/* One open store. */
+struct zk {
+	struct store *st;
+	struct zk_session session;
+	struct zk_handle *handle; /* NULL until something is written */
+	enum zk_data_mode data;
+	bool skip_ephemerals;
+	bool copy_acls;
+	char identity[STORE_IDENTITY_MAX]; /* of the mirrored root; "" */
+	uint64_t identity_epoch; /* connection it was read on; 0: never */
+};
+
+static inline struct zk *zk_of(const struct store *st)
+{
+	return st->impl;
+}
+
+/* ---- zk_keys.c ---- */
+
+/* The znode's absolute path for a key: prefix + key, "/" for none. p NULL: no
+ * memory. */
+struct slice zk_path(const struct store *st, struct arena *a,
+		     struct slice key) KV_MUSTCHECK;
+/* The key of an absolute path; n == 0: not below the prefix. Borrowed. */
+struct slice zk_key(const struct store *st, struct slice path);
+/* Is the znode a key (data=, ephemerals=)? */
+bool zk_is_key(const struct zk *zk, const struct zk_data *d);
+/* The znode as a key's index: its mzxid; of null data also its pzxid, as
+ * children make and unmake such a key. */
+uint64_t zk_index(const struct zk_data *d);
+struct store_version zk_version(const struct zk_stat *s);
+int zk_check_key(const struct store *st, struct slice key, struct kv_err *err);
+
+/* ---- zookeeper.c ---- */
+
+/* Fills in origin; identity is valid once zk_identity_ask has answered on this
+ * epoch. */
+void zk_origin(const struct zk *zk, struct store_origin *out);
+
+/* ---- ops ---- */
+
+int zk_scan(struct store *st, struct store_scan *req);
+void zk_scan_cancel(struct store_scan *req);
+int zk_changes(struct store_watch *w, struct store_next *req);
+void zk_changes_cancel(struct store_next *req);
+void zk_unwatch(struct store_watch *w);
+int zk_write(struct store *st, struct store_write *req);
+void zk_write_cancel(struct store_write *req);
+#define ZK_WATCH_SIZE sizeof(void *)
+
+/* Closes the handle if there is one, then calls back, later. */
+void zk_write_close(struct zk *zk, void (*closed)(void *ctx), void *ctx);
+
+#endif /* KV_ZK_IMPL_H */

@@ -1,0 +1,100 @@
+/* zk_proto.h: ZooKeeper's requests and replies that we speak, in jute.
+ *
+ * Requests: zk_put_* appends the body of one request to a jute_out that
+ * zk_call_frame began. Replies: zk_get_* over the body of one reply; look at
+ * in->failed at the end.
+ * Frames as measured against 3.8.0 (and the jute files of ZooKeeper).
+ */
+#ifndef KV_ZK_PROTO_H
+#define KV_ZK_PROTO_H
+
+#include "store/base/status.h"
+#include "store/zookeeper/jute.h"
+
+enum zk_op {
+	ZK_OP_CREATE = 1,
+	ZK_OP_DELETE = 2,
+	ZK_OP_EXISTS = 3,
+	ZK_OP_GET_DATA = 4,
+	ZK_OP_SET_DATA = 5,
+	ZK_OP_GET_ACL = 6,
+	ZK_OP_GET_CHILDREN = 8,
+	ZK_OP_SYNC = 9,
+	ZK_OP_PING = 11,
+	ZK_OP_GET_CHILDREN2 = 12,
+	ZK_OP_CHECK = 13,
+	ZK_OP_MULTI = 14,
+	ZK_OP_REMOVE_WATCHES = 18,
+	ZK_OP_MULTI_READ = 22,
+	ZK_OP_AUTH = 100,
+	ZK_OP_SET_WATCHES = 101,
+	ZK_OP_ADD_WATCH = 106,
+	ZK_OP_CLOSE_SESSION = -11
+};
+
+/* The server's error codes that we tell apart. */
+enum zk_error {
+	ZK_OK = 0,
+	ZK_MARSHALLING = -5,
+	ZK_UNIMPLEMENTED = -6,
+	ZK_NO_NODE = -101,
+	ZK_NO_AUTH = -102,
+	ZK_BAD_VERSION = -103,
+	ZK_NODE_EXISTS = -110,
+	ZK_NOT_EMPTY = -111,
+	ZK_SESSION_EXPIRED = -112,
+	ZK_AUTH_FAILED = -115,
+	ZK_NOT_READONLY = -119
+};
+
+enum zk_event_type {
+	ZK_EVENT_CREATED = 1,
+	ZK_EVENT_DELETED = 2,
+	ZK_EVENT_CHANGED = 3,
+	ZK_EVENT_CHILD = 4
+};
+
+struct zk_stat {
+	int64_t czxid;
+	int64_t mzxid;
+	int64_t ctime; /* ms since 1970 */
+	int64_t mtime;
+	int32_t version;
+	int32_t cversion;
+	int32_t aversion;
+	int64_t ephemeral_owner; /* 0: not ephemeral (or a container, or TTL) */
+	int32_t data_length;
+	int32_t num_children;
+	int64_t pzxid;
+};
+
+struct zk_data {
+	struct slice data; /* borrowed */
+	bool null;
+	struct zk_stat stat;
+};
+
+void zk_put_path_watch(struct jute_out *o, struct slice path, bool watch);
+void zk_put_path(struct jute_out *o, struct slice path);
+void zk_put_add_watch(struct jute_out *o, struct slice path, bool recursive);
+
+/* One read of a multiRead: GET_DATA or GET_CHILDREN; then the end. */
+void zk_put_multi_read(struct jute_out *o, enum zk_op op, struct slice path);
+void zk_put_multi_end(struct jute_out *o);
+
+void zk_get_stat(struct jute_in *in, struct zk_stat *out);
+void zk_get_data(struct jute_in *in, struct zk_data *out); /* data, Stat */
+
+/* One result of a multiRead: *op as asked, *error 0; or its error (and *op is
+ * -1). After error 0 of GET_DATA: zk_get_data; of GET_CHILDREN: a vector of
+ * names (jute_get_count, then jute_get_bytes each). False: the end, or
+ * in->failed. */
+bool zk_get_multi_result(struct jute_in *in, int *op, int *error);
+
+/* For people: "no node", "no auth"...; "error -9" for others. */
+const char *zk_error_text(int error, char *buf, size_t cap);
+
+/* A server's error of a read, as ours; says what and where. Not for ZK_OK. */
+int zk_fail(struct kv_err *err, int error, struct slice path);
+
+#endif /* KV_ZK_PROTO_H */
