@@ -81,6 +81,16 @@ struct store_pair *store_page_add(struct store_page *p, size_t *cap,
 	return pair;
 }
 
+bool store_attrs_set(struct arena *a, struct slice *to, struct slice attrs)
+{
+	*to = slice_of(NULL, 0);
+	if (attrs.n > 0) {
+		*to = slice_dup(a, attrs);
+		return to->p != NULL;
+	}
+	return true;
+}
+
 struct store_batch *store_batch_new(void)
 {
 	return kv_calloc(1, sizeof(struct store_batch));

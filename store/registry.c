@@ -28,6 +28,29 @@ const struct store_ops *registry_find(const struct store_registry *r,
 	return NULL;
 }
 
+int store_attrs_flag(const struct store_registry *r, const char *uri_a,
+		     const char *uri_b, unsigned *flag, struct kv_err *err)
+{
+	const char *texts[2] = {uri_a, uri_b};
+	const struct store_ops *ops[2];
+	struct uri *u;
+	int rv;
+
+	*flag = 0;
+	for (size_t i = 0; i < KV_COUNT(texts); i++) {
+		rv = uri_parse(texts[i], &u, err);
+		if (rv != KV_OK) {
+			return rv;
+		}
+		ops[i] = registry_find(r, u->scheme);
+		uri_free(u);
+	}
+	if (ops[0] != NULL && ops[0] == ops[1] && ops[0]->has_attrs) {
+		*flag = STORE_ATTRS;
+	}
+	return KV_OK;
+}
+
 char *registry_schemes(const struct store_registry *r, char *buf, size_t cap)
 {
 	const char *const *s;

@@ -150,7 +150,7 @@ static struct store *new_store(const struct store_ops *ops, struct sched *s,
 	st->ops = ops;
 	st->sched = s;
 	st->uri = u;
-	st->flags = flags;
+	st->flags = ops->has_attrs ? flags : flags & ~(unsigned)STORE_ATTRS;
 	list_init(&st->outstanding);
 	list_init(&st->watches);
 	return st;

@@ -39,6 +39,14 @@
  *
  * An index is a position in the whole store's history: of two the larger is
  * later. Nothing else may be read into it.
+ *
+ * Attrs are what a backend keeps beside a value (Consul: Flags; ZooKeeper: a
+ * null in place of data, the ACL): opaque bytes, canonical (what is equal in
+ * the store is equal in its bytes), empty for the backend's defaults. Only a
+ * store of the same backend understands them. A store opened without
+ * STORE_ATTRS tells none and writes the defaults; with it every value that is
+ * told has its attrs beside it, and a put sets both: a pair read from one store
+ * and put into another of the same backend is carried whole.
  */
 #ifndef KV_STORE_H
 #define KV_STORE_H
@@ -82,6 +90,7 @@ static inline bool store_version_eq(struct store_version x,
 struct store_pair {
 	struct slice key;
 	struct slice value; /* empty when only names were asked for */
+	struct slice attrs; /* so too; and without STORE_ATTRS */
 	uint64_t index;
 	struct store_version version;
 	bool gone; /* no such key any more: index is that of its delete (only
@@ -96,7 +105,11 @@ struct store_pair {
  * connections of this store object: while it has not changed, the same server
  * (or cluster) has been talked to without a break. */
 struct store_origin {
-	char identity[STORE_IDENTITY_MAX]; /* NUL-terminated; backend's own */
+	/* NUL-terminated; the backend's own. "": not known yet, as there is
+	 * nothing there that could be told apart (a prefix that does not
+	 * exist); it may become known, and is not unknown again while the
+	 * history lasts. */
+	char identity[STORE_IDENTITY_MAX];
 	uint64_t index; /* the store's present index as of the answer */
 	uint64_t epoch; /* >= 1 */
 };
@@ -116,7 +129,7 @@ struct store_caps {
 	bool hierarchical; /* names are paths (ZooKeeper) */
 	uint32_t max_ops;  /* operations a write; one counts once with its
 			      guard. 0 in this or the next three: no limit */
-	size_t max_bytes;  /* sum of keys and values a write */
+	size_t max_bytes;  /* sum of keys, values and attrs a write */
 	size_t max_value;  /* bytes of one value */
 	size_t max_key;	   /* bytes of one stored key (prefix included) */
 	uint32_t write_timeout_ms; /* a write that was sent is done or dead at
@@ -145,6 +158,8 @@ void store_registry_free(struct store_registry *r);
 /* Flags of store_open. */
 enum {
 	STORE_CREATE = 1, /* an embedded store's file is made when missing */
+	STORE_ATTRS = 2,  /* the caller carries attrs: see above. No effect on
+			     a backend that has none */
 };
 
 /* Opens a store by its URI; does not wait for any server (an unreachable one
@@ -154,6 +169,13 @@ enum {
 int store_open(const struct store_registry *r, struct sched *s, const char *uri,
 	       unsigned flags, struct store **out,
 	       struct kv_err *err) KV_MUSTCHECK;
+
+/* *flag: STORE_ATTRS when both URIs name one backend and that has attrs, else
+ * 0: how the two ends of a mirror are opened. KV_BAD_ARGUMENT: a bad URI,
+ * KV_NO_MEMORY. */
+int store_attrs_flag(const struct store_registry *r, const char *uri_a,
+		     const char *uri_b, unsigned *flag,
+		     struct kv_err *err) KV_MUSTCHECK;
 
 /* Cancels what is outstanding, closes watches, then calls `closed` (may be
  * NULL) and frees the store. Call it once. */
@@ -167,6 +189,10 @@ struct sched *store_sched(const struct store *st);
  * KV_INVALID_KEY or KV_TOO_LARGE with the reason in err. No I/O. */
 int store_check(const struct store *st, struct slice key, size_t value_size,
 		struct kv_err *err) KV_MUSTCHECK;
+/* The same with attrs of that size beside the value. */
+int store_check_attrs(const struct store *st, struct slice key,
+		      size_t value_size, size_t attrs_size,
+		      struct kv_err *err) KV_MUSTCHECK;
 
 /* May the two stores name the same place: same kind of backend, a common
  * endpoint or file, and one prefix at or below the other? */
@@ -257,6 +283,8 @@ struct store_op {
 	struct store_version expect; /* [in] for GUARD_VERSION */
 	struct slice key;	     /* [in] */
 	struct slice value;	     /* [in] put */
+	struct slice attrs;	     /* [in] put; empty: the defaults, and
+					without STORE_ATTRS no other */
 	/* out: KV_OK: done. KV_KEY_EXISTS (guard absent), KV_KEY_MODIFIED
 	 * (guard version, other version or, for a put, gone),
 	 * KV_KEY_NOT_FOUND (delete of a missing key, guarded or not),
@@ -304,6 +332,7 @@ struct store_single {
 	struct store_req req;
 	struct slice key;   /* [in] */
 	struct slice value; /* [in] put */
+	struct slice attrs; /* [in] put; see store_op */
 	/* [in] atomic calls: the pair as last read, or NULL */
 	const struct store_pair *previous;
 	bool recursive; /* [in] delete: the key and all below it */
@@ -348,6 +377,7 @@ struct store_change {
 	bool tx_end;   /* last change of its source transaction */
 	struct slice key;
 	struct slice value;
+	struct slice attrs; /* empty after a delete and without STORE_ATTRS */
 	uint64_t index;
 	struct store_version version; /* of the key after the change; 0 after
 					 a delete */
@@ -383,6 +413,13 @@ void store_batch_free(struct store_batch *batch);
  * the loop; exactly one `page` answer a call, later. The pairs' values and
  * versions stay empty. The receiver frees the page. */
 struct store_known {
+	/* Set before the watch is opened, and not changed while it is open:
+	 * the pages name every key below the watch's directory that this store
+	 * told of as existing as of `after`, none left out (a key that they
+	 * name may be gone, and may be named without having been told). A
+	 * backend may then resume by asking for those keys alone, and take
+	 * every other one for new. False: nothing is promised. */
+	bool complete;
 	void (*next)(struct store_known *known, struct slice after,
 		     void (*page)(void *ctx, int status,
 				  struct store_page *page),

@@ -58,6 +58,13 @@ static int fail_size(struct slice key, const char *what, size_t size,
 int store_check(const struct store *st, struct slice key, size_t value_size,
 		struct kv_err *err)
 {
+	return store_check_attrs(st, key, value_size, 0, err);
+}
+
+int store_check_attrs(const struct store *st, struct slice key,
+		      size_t value_size, size_t attrs_size, struct kv_err *err)
+{
+	size_t whole = key.n + value_size + attrs_size;
 	const struct store_caps *caps = &st->caps;
 	size_t stored = st->uri->prefix_n + key.n;
 	int rv = check_key(st, key, err);
@@ -72,9 +79,8 @@ int store_check(const struct store *st, struct slice key, size_t value_size,
 		return fail_size(key, "value", value_size, caps->max_value,
 				 err);
 	}
-	if (is_over(key.n + value_size, caps->max_bytes)) {
-		return fail_size(key, "write", key.n + value_size,
-				 caps->max_bytes, err);
+	if (is_over(whole, caps->max_bytes)) {
+		return fail_size(key, "write", whole, caps->max_bytes, err);
 	}
 	return KV_OK;
 }
@@ -169,18 +175,35 @@ static int check_distinct(const struct store_write *req, struct kv_err *err)
 	return rv;
 }
 
+static int check_op(const struct store *st, const struct store_op *op,
+		    size_t *bytes, struct kv_err *err)
+{
+	char text[SLICE_PRINT_MAX];
+	bool put = op->kind == STORE_OP_PUT;
+	size_t value = put ? op->value.n : 0;
+	size_t attrs = put ? op->attrs.n : 0;
+
+	if (attrs > 0 && (st->flags & STORE_ATTRS) == 0) {
+		return kv_fail(err, KV_BAD_ARGUMENT,
+			       "write: key %s has attrs, and this %s store was "
+			       "not opened for them",
+			       slice_print(op->key, text, sizeof text),
+			       st->ops->name);
+	}
+	*bytes += op->key.n + value + attrs;
+	return store_check_attrs(st, op->key, value, attrs, err);
+}
+
 static int check_ops(const struct store *st, struct store_write *req,
 		     struct kv_err *err)
 {
-	size_t i, size, bytes = 0;
+	size_t i, bytes = 0;
 	int rv;
 
 	for (i = 0; i < req->n_ops; i++) {
 		struct store_op *op = &req->ops[i];
 
-		size = op->kind == STORE_OP_PUT ? op->value.n : 0;
-		bytes += op->key.n + size;
-		rv = store_check(st, op->key, size, err);
+		rv = check_op(st, op, &bytes, err);
 		if (rv != KV_OK) {
 			op->status = rv;
 			return rv;
@@ -240,11 +263,17 @@ static int fail_page(const char *what, struct slice key, struct kv_err *err)
 
 int check_page(const struct store_scan *req, struct kv_err *err)
 {
+	const struct store *st = req->req.store;
 	const struct store_page *page = req->page;
 	const struct store_pair *pairs = page->pairs;
 	size_t i;
 
 	for (i = 0; i < page->n; i++) {
+		if (pairs[i].attrs.n > 0 &&
+		    (req->names_only || (st->flags & STORE_ATTRS) == 0)) {
+			return fail_page("has attrs that nobody asked for",
+					 pairs[i].key, err);
+		}
 		if (!is_asked_for(req, pairs[i].key)) {
 			return fail_page("holds what was not asked for",
 					 pairs[i].key, err);

@@ -54,6 +54,10 @@ struct store_ops {
 	const char *help; /* one line */
 	size_t store_size;
 	size_t watch_size;
+	/* It keeps something beside values (store.h on attrs). store.c clears
+	 * STORE_ATTRS from st->flags where this is false, and refuses puts with
+	 * attrs where the flag is not set. */
+	bool has_attrs;
 
 	/* Must. st->uri, ->sched, ->flags, ->impl are set, and the URI's
 	 * options are checked against the rows; fills st->caps, starts
@@ -134,5 +138,10 @@ struct store_pair *store_page_add(struct store_page *p, size_t *cap,
 struct store_change *store_batch_add(struct store_batch *b, size_t *cap,
 				     struct slice key,
 				     struct slice value) KV_MUSTCHECK;
+
+/* Copies attrs into the arena of the page or batch whose pair->attrs or
+ * change->attrs `to` is; empty ones stay empty. False: memory is out. */
+bool store_attrs_set(struct arena *a, struct slice *to,
+		     struct slice attrs) KV_MUSTCHECK;
 
 #endif /* KV_STORE_OPS_H */

@@ -174,6 +174,7 @@ static int start_write(struct store *st, struct store_single *req,
 	req->op.key = req->key;
 	if (kind == STORE_OP_PUT) {
 		req->op.value = req->value;
+		req->op.attrs = req->attrs;
 	}
 	req->op.expect = expect;
 	req->write.ops = &req->op;

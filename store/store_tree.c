@@ -134,7 +134,9 @@ static int put_first(struct store_page *page, const struct store_page *self)
 	pairs[0] = self->pairs[0];
 	pairs[0].key = slice_dup(&page->arena, self->pairs[0].key);
 	pairs[0].value = slice_dup(&page->arena, self->pairs[0].value);
-	if (pairs[0].key.p == NULL || pairs[0].value.p == NULL) {
+	if (pairs[0].key.p == NULL || pairs[0].value.p == NULL ||
+	    !store_attrs_set(&page->arena, &pairs[0].attrs,
+			     self->pairs[0].attrs)) {
 		return KV_NO_MEMORY;
 	}
 	if (page->n > 0) {

@@ -63,6 +63,17 @@ static void drop_result(struct store_next *req)
 	}
 }
 
+/* Attrs come to those who asked for them, with a value. */
+static void assert_batch(const struct store *st, const struct store_batch *b)
+{
+	for (size_t i = 0; b != NULL && i < b->n; i++) {
+		ERGO(b->changes[i].attrs.n > 0,
+		     (st->flags & STORE_ATTRS) != 0 &&
+			 b->changes[i].action != STORE_DELETE);
+	}
+	(void)st;
+}
+
 static void deliver_next(struct store_req *r)
 {
 	struct store_next *req = kv_container_of(r, struct store_next, req);
@@ -71,6 +82,7 @@ static void deliver_next(struct store_req *r)
 
 	PRE((req->err.status == KV_OK) == (req->batch != NULL));
 	PRE(w->next == req);
+	assert_batch(w->store, req->batch);
 	w->next = NULL;
 	if (closing) {
 		drop_result(req);

@@ -2,6 +2,8 @@
  * is handed out can run out of memory. */
 #include "tests/lib/mem_store.h"
 
+static const struct slice no_bytes;
+
 struct mem_watch {
 	size_t at; /* position in the log */
 	bool init_done;
@@ -23,6 +25,13 @@ static struct slice value_of(const struct mem_kv *kv)
 	return slice_of(kv->value, kv->value_n);
 }
 
+/* What is told to those who carry attrs. */
+static struct slice attrs_of(const struct store *st, const struct mem_kv *kv)
+{
+	return slice_of(kv->attrs,
+			(st->flags & STORE_ATTRS) != 0 ? kv->attrs_n : 0);
+}
+
 static size_t find(const struct mem_impl *m, struct slice key, bool *found)
 {
 	size_t i;
@@ -34,9 +43,10 @@ static size_t find(const struct mem_impl *m, struct slice key, bool *found)
 }
 
 static void fill(struct mem_kv *kv, struct slice key, struct slice value,
-		 uint64_t version)
+		 struct slice attrs, uint64_t version)
 {
 	PRE(key.n <= MEM_BYTES && value.n <= MEM_BYTES);
+	PRE(attrs.n <= MEM_BYTES);
 	memset(kv, 0, sizeof *kv);
 	memcpy(kv->key, key.p, key.n);
 	kv->key_n = key.n;
@@ -44,11 +54,15 @@ static void fill(struct mem_kv *kv, struct slice key, struct slice value,
 		memcpy(kv->value, value.p, value.n);
 	}
 	kv->value_n = value.n;
+	if (attrs.n > 0) {
+		memcpy(kv->attrs, attrs.p, attrs.n);
+	}
+	kv->attrs_n = attrs.n;
 	kv->version = version;
 }
 
 static void apply(struct mem_impl *m, struct slice key, struct slice value,
-		  bool gone)
+		  struct slice attrs, bool gone)
 {
 	struct mem_kv *entry;
 	bool found;
@@ -57,7 +71,7 @@ static void apply(struct mem_impl *m, struct slice key, struct slice value,
 	PRE(m->n < MEM_KEYS && m->n_log < MEM_LOG);
 	m->rev++;
 	entry = &m->log[m->n_log++];
-	fill(entry, key, value, m->rev);
+	fill(entry, key, value, attrs, m->rev);
 	entry->gone = gone;
 	if (gone) {
 		m->n--;
@@ -68,7 +82,7 @@ static void apply(struct mem_impl *m, struct slice key, struct slice value,
 		memmove(&m->kv[i + 1], &m->kv[i], (m->n - i) * sizeof m->kv[0]);
 		m->n++;
 	}
-	fill(&m->kv[i], key, value, m->rev);
+	fill(&m->kv[i], key, value, attrs, m->rev);
 }
 
 static void set_origin(const struct mem_impl *m, struct store_origin *origin)
@@ -142,9 +156,10 @@ static bool wanted(const struct store_scan *req, struct slice key)
 	return false;
 }
 
-static int fill_page(const struct mem_impl *m, const struct store_scan *req,
+static int fill_page(struct store *st, const struct store_scan *req,
 		     struct store_page *page)
 {
+	const struct mem_impl *m = mem_of(st);
 	size_t i, cap = 0, limit = req->limit == 0 ? 3 : req->limit;
 	struct store_pair *pair;
 
@@ -159,7 +174,10 @@ static int fill_page(const struct mem_impl *m, const struct store_scan *req,
 		pair = store_page_add(page, &cap, key_of(&m->kv[i]),
 				      req->names_only ? slice_of(NULL, 0)
 						      : value_of(&m->kv[i]));
-		if (pair == NULL) {
+		if (pair == NULL ||
+		    (!req->names_only &&
+		     !store_attrs_set(&page->arena, &pair->attrs,
+				      attrs_of(st, &m->kv[i])))) {
 			return KV_NO_MEMORY;
 		}
 		pair->index = pair->version.a = m->kv[i].version;
@@ -182,7 +200,7 @@ static int mem_scan(struct store *st, struct store_scan *req)
 		return complete(st, &req->req);
 	}
 	req->page = store_page_new();
-	if (req->page == NULL || fill_page(m, req, req->page) != KV_OK) {
+	if (req->page == NULL || fill_page(st, req, req->page) != KV_OK) {
 		store_page_free(req->page);
 		req->page = NULL;
 		return kv_fail(&req->err, KV_NO_MEMORY, "out of memory");
@@ -219,7 +237,8 @@ static int fill_batch(struct store_watch *w, struct store_batch *b)
 			continue;
 		}
 		c = store_batch_add(b, &cap, key_of(kv), value_of(kv));
-		if (c == NULL) {
+		if (c == NULL || !store_attrs_set(&b->arena, &c->attrs,
+						  attrs_of(w->store, kv))) {
 			return KV_NO_MEMORY;
 		}
 		c->action = kv->gone ? STORE_DELETE : STORE_SET;
@@ -370,7 +389,11 @@ static void write_ops(struct mem_impl *m, struct store_write *req)
 			op->status = KV_CANCELED;
 			continue;
 		}
-		apply(m, op->key, op->value, op->kind == STORE_OP_DELETE);
+		if (op->kind == STORE_OP_PUT) {
+			apply(m, op->key, op->value, op->attrs, false);
+		} else {
+			apply(m, op->key, no_bytes, no_bytes, true);
+		}
 		op->index = m->rev;
 		op->version.a = op->kind == STORE_OP_PUT ? m->rev : 0;
 	}
@@ -514,6 +537,7 @@ const struct store_ops mem_ops = {
     .help = "in memory, for tests",
     .store_size = sizeof(struct mem_impl),
     .watch_size = sizeof(struct mem_watch),
+    .has_attrs = true,
     .open = mem_open,
     .scan = mem_scan,
     .changes = mem_changes,
@@ -550,7 +574,14 @@ const struct store_ops mem_plain_ops = {
 
 void mem_put(struct store *st, const char *key, const char *value)
 {
-	apply(mem_of(st), slice_str(key), slice_str(value), false);
+	mem_put_attrs(st, key, value, "");
+}
+
+void mem_put_attrs(struct store *st, const char *key, const char *value,
+		   const char *attrs)
+{
+	apply(mem_of(st), slice_str(key), slice_str(value), slice_str(attrs),
+	      false);
 	poke(st);
 }
 

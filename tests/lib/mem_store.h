@@ -17,7 +17,8 @@ enum mem_mode {
 struct mem_kv {
 	uint8_t key[MEM_BYTES];
 	uint8_t value[MEM_BYTES];
-	size_t key_n, value_n;
+	uint8_t attrs[MEM_BYTES];
+	size_t key_n, value_n, attrs_n;
 	uint64_t version;
 	bool gone; /* in the log: a delete */
 };
@@ -54,6 +55,8 @@ struct mem_impl *mem_of(struct store *st);
 void mem_release(struct store *st);
 /* Writes past the store's interface. */
 void mem_put(struct store *st, const char *key, const char *value);
+void mem_put_attrs(struct store *st, const char *key, const char *value,
+		   const char *attrs);
 bool mem_has(struct store *st, const char *key);
 
 #endif /* KV_TEST_MEM_STORE_H */
