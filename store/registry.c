@@ -82,6 +82,7 @@ int store_register(struct store_registry *r, const struct store_ops *ops,
 	PRE(ops->unwatch != NULL && ops->write != NULL);
 	PRE(ops->cancel != NULL && ops->close != NULL);
 	PRE((ops->lock == NULL) == (ops->unlock == NULL));
+	PRE((ops->lock == NULL) == (ops->renew == NULL));
 	for (s = ops->schemes; *s != NULL; s++) {
 		const struct store_ops *other = registry_find(r, *s);
 

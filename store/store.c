@@ -96,6 +96,9 @@ void store_cancel(struct store_req *req)
 	case STORE_REQ_TREE:
 		tree_cancel(req);
 		break;
+	case STORE_REQ_LOCK_WAIT:
+		lock_wait_cancel(req);
+		break;
 	default:
 		req->store->ops->cancel(req->store, req);
 	}
@@ -153,6 +156,7 @@ static struct store *new_store(const struct store_ops *ops, struct sched *s,
 	st->flags = ops->has_attrs ? flags : flags & ~(unsigned)STORE_ATTRS;
 	list_init(&st->outstanding);
 	list_init(&st->watches);
+	list_init(&st->held);
 	return st;
 }
 
@@ -223,7 +227,12 @@ static void finish_close(struct sched_task *task)
 
 void store_closed(struct store *st)
 {
+	struct list *l;
+
 	PRE(st->closing == STORE_BACKEND);
+	while ((l = list_first(&st->held)) != NULL) {
+		held_free(kv_container_of(l, struct store_held, link));
+	}
 	st->closing = STORE_GONE;
 	st->close_task.run = finish_close;
 	sched_post(st->sched, &st->close_task);
@@ -261,6 +270,9 @@ void store_close(struct store *st, void (*closed)(void *ctx), void *ctx)
 	st->closing = STORE_WAITING;
 	st->closed = closed;
 	st->closed_ctx = ctx;
+	for (l = st->held.next; l != &st->held; l = l->next) {
+		held_mute(kv_container_of(l, struct store_held, link));
+	}
 	for (l = st->outstanding.next; l != &st->outstanding; l = l->next) {
 		store_cancel(kv_container_of(l, struct store_req, link));
 	}

@@ -304,6 +304,8 @@ struct store_op {
  *                    done; else ops with status KV_OK were done
  *   KV_NOT_REACHABLE, KV_CANCELED, KV_DENIED, KV_NO_SPACE, KV_TIMED_OUT, ...
  *                    surely nothing was done (atomic) / see the ops
+ *   KV_CANNOT_LOCK   the hold that lock_key and lock_token name is over;
+ *                    nothing was done
  *   KV_UNKNOWN_OUTCOME  sent, and no answer: see the ops
  * More ops or bytes than caps allow: KV_TOO_LARGE at submission. The same key
  * twice: KV_BAD_ARGUMENT at submission. */
@@ -317,6 +319,10 @@ struct store_write {
 	 * connection was lost since, the call fails with KV_NOT_REACHABLE and
 	 * nothing is sent, so that the caller can look who is there now. */
 	uint64_t epoch;
+	/* [in] n == 0, or a lock (of any store object) and the token of the
+	 * hold: unless that hold stands, nothing is done: KV_CANNOT_LOCK. */
+	struct slice lock_key;
+	uint64_t lock_token;
 	store_write_cb cb;
 	void *data;
 	struct kv_err err;	    /* out */
@@ -467,24 +473,51 @@ int store_watch_next(struct store_watch *w,
  * handle is invalid at once for the caller. */
 void store_watch_close(struct store_watch *w);
 
-/* ---- locks (issue: backends have none yet)
- * ---------------------------------*/
+/* ---- locks
+ * ---------------------------------------------------------------------------*/
 
+/* One holder a key at a time. A lock that is held is renewed by the store until
+ * it is unlocked, the store is closed (which unlocks) or it is lost. It stands
+ * as a key of that name (ZooKeeper: below it), which others must leave alone.
+ *
+ * Who holds a lock may have been paused for longer than it stands, and not know
+ * it yet: writes that rely on it name it (store_write.lock_key, .lock_token),
+ * and the server refuses them once it is another's. */
 struct store_lock_req;
+struct lock_wait;
 typedef void (*store_lock_cb)(struct store_lock_req *req);
 struct store_lock_req {
 	struct store_req req;
 	struct slice key;   /* [in] */
-	struct slice value; /* [in] what others see while it is held */
-	uint32_t ttl_ms;    /* [in] */
-	bool try_only;	    /* [in] KV_CANNOT_LOCK instead of waiting */
+	struct slice value; /* [in] lock: what others see while it is held */
+	/* [in] lock: it stands so long when nobody renews it; 0: 15 s. At least
+	 * 1 s; what a backend cannot do is rounded up. */
+	uint32_t ttl_ms;
+	bool try_only; /* [in] lock: KV_CANNOT_LOCK instead of waiting */
+	/* [in] lock, may be NULL: the lock that was got is gone, or nothing
+	 * proves any more that it stands. Called once, from the loop, after
+	 * `cb`; never after store_unlock or store_close was called. */
+	void (*lost)(void *ctx, const struct kv_err *why);
+	void *lost_ctx;
 	store_lock_cb cb;
 	void *data;
 	struct kv_err err;
-	uint64_t token; /* out: fencing token */
+	/* lock: out; unlock: in. The fencing token: each hold of a key has a
+	 * greater one than those before. */
+	uint64_t token;
+	struct lock_wait *wait;	 /* private */
+	struct store_held *held; /* private */
 };
-/* KV_CALL_NOT_SUPPORTED where the backend has no locks. */
+
+/* Takes the lock, waits for it unless try_only; the wait ends by store_cancel.
+ * KV_CANNOT_LOCK: another holds it (try_only), or this store does already;
+ * KV_CALL_NOT_SUPPORTED where the backend has no locks; what a write may
+ * answer. After KV_UNKNOWN_OUTCOME it may stand for ttl_ms. */
 int store_lock(struct store *st, struct store_lock_req *req) KV_MUSTCHECK;
+
+/* Gives it back. KV_KEY_NOT_FOUND: this store does not hold that key with that
+ * token (any more). After another error it is renewed no more, and ends with
+ * its time. */
 int store_unlock(struct store *st, struct store_lock_req *req) KV_MUSTCHECK;
 
 #endif /* KV_STORE_H */

@@ -1,4 +1,4 @@
-/* store_calls.c: the calls that go to a backend as they are: scan, write, lock.
+/* store_calls.c: the calls that go to a backend as they are: scan, write.
  *
  *   check (store_check.c) --> req_begin --> op --> req_settle
  *   deliver: check what came back --> callback
@@ -73,6 +73,20 @@ static void deliver_write(struct store_req *r)
 	req->cb(req);
 }
 
+static int check_fence(const struct store *st, const struct store_write *req,
+		       struct kv_err *err)
+{
+	if (req->lock_key.n == 0) {
+		return KV_OK;
+	}
+	if (st->ops->lock == NULL) {
+		return kv_fail(err, KV_CALL_NOT_SUPPORTED,
+			       "write: backend %s has no locks to rely on",
+			       st->ops->name);
+	}
+	return check_key(st, req->lock_key, err);
+}
+
 int store_write(struct store *st, struct store_write *req)
 {
 	int rv;
@@ -88,51 +102,11 @@ int store_write(struct store *st, struct store_write *req)
 	if (rv != KV_OK) {
 		return rv;
 	}
+	rv = check_fence(st, req, &req->err);
+	if (rv != KV_OK) {
+		return rv;
+	}
 	req_begin(st, &req->req, STORE_REQ_WRITE, deliver_write);
 	rv = st->ops->write(st, req);
 	return req_settle(&req->req, rv, &req->err);
-}
-
-static void deliver_lock(struct store_req *r)
-{
-	struct store_lock_req *req =
-	    kv_container_of(r, struct store_lock_req, req);
-
-	req->cb(req);
-}
-
-static int submit_lock(struct store *st, struct store_lock_req *req,
-		       int (*op)(struct store *st, struct store_lock_req *req),
-		       const char *call)
-{
-	int rv;
-
-	PRE(req->cb != NULL);
-	kv_err_clear(&req->err);
-	if (op == NULL) {
-		return kv_fail(&req->err, KV_CALL_NOT_SUPPORTED,
-			       "%s: backend %s has no locks", call,
-			       st->ops->name);
-	}
-	rv = store_accepts(st, &req->err);
-	if (rv != KV_OK) {
-		return rv;
-	}
-	rv = check_key(st, req->key, &req->err);
-	if (rv != KV_OK) {
-		return rv;
-	}
-	req_begin(st, &req->req, STORE_REQ_LOCK, deliver_lock);
-	rv = op(st, req);
-	return req_settle(&req->req, rv, &req->err);
-}
-
-int store_lock(struct store *st, struct store_lock_req *req)
-{
-	return submit_lock(st, req, st->ops->lock, "lock");
-}
-
-int store_unlock(struct store *st, struct store_lock_req *req)
-{
-	return submit_lock(st, req, st->ops->unlock, "unlock");
 }

@@ -19,7 +19,7 @@
 enum req_state { REQ_IDLE, REQ_SUBMITTING, REQ_OUTSTANDING, REQ_DONE };
 
 /* Composite kinds, beside those of store_ops.h. */
-enum { STORE_REQ_TREE = 32 };
+enum { STORE_REQ_TREE = 32, STORE_REQ_LOCK_WAIT };
 
 enum close_phase { STORE_OPEN, STORE_WAITING, STORE_BACKEND, STORE_GONE };
 
@@ -42,8 +42,13 @@ void store_maybe_close(struct store *st);
 
 void watch_free(struct store_watch *w);
 
+/* The holder hears no more of it: its store is closed. */
+void held_mute(struct store_held *held);
+void held_free(struct store_held *held);
+
 /* Cancels the inner request of a composite one. */
 void single_cancel(struct store_req *req);
+void lock_wait_cancel(struct store_req *req);
 void tree_cancel(struct store_req *req);
 
 /* A recursive delete; on success the request goes on by itself. */

@@ -27,10 +27,31 @@ struct store {
 	/* private to store.c */
 	struct list outstanding;
 	struct list watches;
+	struct list held; /* struct store_held */
+	uint64_t held_ids;
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 	struct sched_task close_task;
 	uint8_t closing;
+};
+
+/* A lock that this store object holds. store.c keeps the time: `renew` is
+ * called in time, and a hold that was not confirmed within its ttl is lost. */
+struct store_held {
+	struct list link;
+	struct store *store;
+	uint64_t id;	  /* of this store object */
+	struct slice key; /* stands behind the struct */
+	uint64_t token;
+	uint32_t ttl_ms;
+	uint64_t lease;	  /* the backend's: etcd lease id */
+	char session[64]; /* the backend's: Consul session, znode */
+	/* private */
+	void (*lost)(void *ctx, const struct kv_err *why);
+	void *lost_ctx;
+	struct sched_timer renew;
+	struct sched_timer deadline;
+	bool ending; /* unlock is under way */
 };
 
 struct store_watch {
@@ -80,16 +101,25 @@ struct store_ops {
 	/* Must. See struct store_write. */
 	int (*write)(struct store *st, struct store_write *req);
 
-	/* May (NULL: KV_CALL_NOT_SUPPORTED). */
+	/* May (NULL: KV_CALL_NOT_SUPPORTED), all three or none. lock: tries;
+	 * it waits only where lock_waits says so, else store.c does by watching
+	 * the key and trying again. On success, before store_done: req->token,
+	 * store_held_add. unlock: req->held is the hold, which store.c frees
+	 * when the request is done. renew: each third of the ttl; answered by
+	 * store_held_renewed or store_held_lost, now, or later (find it again
+	 * by its id), or not at all. */
 	int (*lock)(struct store *st, struct store_lock_req *req);
 	int (*unlock)(struct store *st, struct store_lock_req *req);
+	void (*renew)(struct store *st, struct store_held *held);
+	bool lock_waits;
 
 	/* Must. A wish to end a request soon; store_done still comes. Ends a
 	 * waiting `changes` at once. */
 	void (*cancel)(struct store *st, struct store_req *req);
 
-	/* Must. No request is outstanding and no watch open any more. Lets go
-	 * of everything, then store_closed(st), now or later. */
+	/* Must. No request is outstanding and no watch open any more. Gives
+	 * back the locks of st->held (store.c frees these), lets go of
+	 * everything, then store_closed(st), now or later. */
 	void (*close)(struct store *st);
 
 	/* May. Names this backend refuses (syntax only; sizes are in caps). */
@@ -117,6 +147,20 @@ void store_done(struct store_req *req);
 void store_closed(struct store *st);
 
 /* For backends: */
+
+/* The lock of `req` is held since a request that was sent at `sent_ms`
+ * (sched_now). req->token is set. NULL when memory is out: give it back. The
+ * backend fills in lease or session. */
+struct store_held *store_held_add(struct store *st,
+				  const struct store_lock_req *req,
+				  uint32_t ttl_ms,
+				  uint64_t sent_ms) KV_MUSTCHECK;
+/* NULL: it is held no more. */
+struct store_held *store_held_by_id(struct store *st, uint64_t id);
+/* The server confirmed it, asked at `sent_ms`. */
+void store_held_renewed(struct store_held *held, uint64_t sent_ms);
+/* It is gone: tells the holder, frees `held`. */
+void store_held_lost(struct store_held *held, const struct kv_err *why);
 
 /* stored = prefix + key, in the arena (p NULL: no memory). */
 struct slice store_stored_key(const struct store *st, struct arena *a,

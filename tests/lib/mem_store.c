@@ -422,10 +422,47 @@ static int mem_write(struct store *st, struct store_write *req)
 
 /* ---- the rest ------------------------------------------------------------ */
 
+/* The lock of a key is that key; somebody else's is one that the test puts. */
 static int mem_lock(struct store *st, struct store_lock_req *req)
 {
-	req->token = 7;
+	struct mem_impl *m = mem_of(st);
+	bool found;
+
+	(void)find(m, req->key, &found);
+	if (found) {
+		(void)kv_fail(&req->err, KV_CANNOT_LOCK, "mem: another's");
+		return complete(st, &req->req);
+	}
+	apply(m, req->key, req->value, no_bytes, false);
+	req->token = m->rev;
+	if (store_held_add(st, req, req->ttl_ms, sched_now(st->sched)) ==
+	    NULL) {
+		apply(m, req->key, no_bytes, no_bytes, true);
+		return kv_fail(&req->err, KV_NO_MEMORY, "mem: no memory");
+	}
+	poke(st);
 	return complete(st, &req->req);
+}
+
+static int mem_unlock(struct store *st, struct store_lock_req *req)
+{
+	apply(mem_of(st), req->held->key, no_bytes, no_bytes, true);
+	poke(st);
+	return complete(st, &req->req);
+}
+
+static void mem_renew(struct store *st, struct store_held *held)
+{
+	struct mem_impl *m = mem_of(st);
+	struct kv_err err;
+
+	m->renews++;
+	if (m->lose_locks) {
+		(void)kv_fail(&err, KV_CANNOT_LOCK, "mem: taken away");
+		store_held_lost(held, &err);
+	} else if (!m->deaf) {
+		store_held_renewed(held, sched_now(st->sched));
+	}
 }
 
 static bool unhold(struct mem_impl *m, const struct store_req *req)
@@ -546,7 +583,8 @@ const struct store_ops mem_ops = {
     .cancel = mem_cancel,
     .close = mem_close,
     .lock = mem_lock,
-    .unlock = mem_lock,
+    .unlock = mem_unlock,
+    .renew = mem_renew,
     .check_key = mem_check_key,
     .same_place = mem_same_place,
 };
@@ -582,6 +620,12 @@ void mem_put_attrs(struct store *st, const char *key, const char *value,
 {
 	apply(mem_of(st), slice_str(key), slice_str(value), slice_str(attrs),
 	      false);
+	poke(st);
+}
+
+void mem_delete(struct store *st, const char *key)
+{
+	apply(mem_of(st), slice_str(key), no_bytes, no_bytes, true);
 	poke(st);
 }
 

@@ -28,10 +28,11 @@ struct mem_impl {
 	enum mem_mode mode;
 	int refuse;	  /* the next op returns this */
 	int fail;	  /* ... or is done with this */
-	bool deaf;	  /* cancel does nothing */
+	bool deaf;	  /* cancel does nothing, renew is not answered */
+	bool lose_locks;  /* renew is answered with their loss */
 	bool close_later; /* store_closed when the test calls it */
 	bool close_called;
-	unsigned scans, writes, nexts, cancels, unwatches;
+	unsigned scans, writes, nexts, cancels, unwatches, renews;
 	uint32_t most_ops;	     /* of one write */
 	struct store_scan last_scan; /* a copy, to look at the inputs */
 	bool shuffle;		     /* scans answer in the wrong order */
@@ -57,6 +58,8 @@ void mem_release(struct store *st);
 void mem_put(struct store *st, const char *key, const char *value);
 void mem_put_attrs(struct store *st, const char *key, const char *value,
 		   const char *attrs);
+/* PRE: the key is there. */
+void mem_delete(struct store *st, const char *key);
 bool mem_has(struct store *st, const char *key);
 
 #endif /* KV_TEST_MEM_STORE_H */
