@@ -18,7 +18,7 @@ BUILD_ROOT=${BUILD_ROOT:-$ROOT}
 JOBS=$(nproc)
 PACKAGES='build-essential cmake ninja-build pkg-config ccache clang clang-format
 clang-tidy libuv1-dev libsqlite3-dev libxxhash-dev libnghttp2-dev libssl-dev
-libzookeeper-mt-dev
+libzookeeper-mt-dev libzookeeper-java libslf4j-java default-jre-headless
 libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libjansson-dev
 libcyaml-dev libyaml-dev libcmocka-dev sqlite3 etcd-server etcd-client openssl jq procps
 util-linux ca-certificates'
