@@ -16,7 +16,7 @@ struct jute_out {
 	uint8_t *p;
 	size_t n;
 	size_t cap;
-	bool failed; /* no memory */
+	bool failed; /* no memory, or more bytes than a length can say */
 };
 
 /* Zero-filled is empty. */
@@ -26,6 +26,8 @@ void jute_put_int(struct jute_out *o, int32_t v);
 void jute_put_long(struct jute_out *o, int64_t v);
 void jute_put_bytes(struct jute_out *o, struct slice s); /* string, buffer */
 void jute_put_null(struct jute_out *o); /* a buffer of length -1 */
+/* Bytes as they are, without a length. */
+void jute_put_raw(struct jute_out *o, struct slice s);
 /* Overwrites four bytes that were put before, at offset `at`. */
 void jute_patch_int(struct jute_out *o, size_t at, int32_t v);
 

@@ -18,13 +18,17 @@ enum zk_op {
 	ZK_OP_GET_DATA = 4,
 	ZK_OP_SET_DATA = 5,
 	ZK_OP_GET_ACL = 6,
+	ZK_OP_SET_ACL = 7,
 	ZK_OP_GET_CHILDREN = 8,
 	ZK_OP_SYNC = 9,
 	ZK_OP_PING = 11,
 	ZK_OP_GET_CHILDREN2 = 12,
 	ZK_OP_CHECK = 13,
 	ZK_OP_MULTI = 14,
+	ZK_OP_CREATE2 = 15,
 	ZK_OP_REMOVE_WATCHES = 18,
+	ZK_OP_CREATE_CONTAINER = 19,
+	ZK_OP_CREATE_TTL = 21,
 	ZK_OP_MULTI_READ = 22,
 	ZK_OP_AUTH = 100,
 	ZK_OP_SET_WATCHES = 101,
@@ -37,14 +41,22 @@ enum zk_error {
 	ZK_OK = 0,
 	ZK_MARSHALLING = -5,
 	ZK_UNIMPLEMENTED = -6,
+	ZK_OPERATION_TIMEOUT = -7,
+	ZK_BAD_ARGUMENTS = -8,
 	ZK_NO_NODE = -101,
 	ZK_NO_AUTH = -102,
 	ZK_BAD_VERSION = -103,
+	ZK_NO_CHILDREN_FOR_EPHEMERALS = -108,
 	ZK_NODE_EXISTS = -110,
 	ZK_NOT_EMPTY = -111,
 	ZK_SESSION_EXPIRED = -112,
+	ZK_INVALID_ACL = -114,
 	ZK_AUTH_FAILED = -115,
-	ZK_NOT_READONLY = -119
+	ZK_SESSION_MOVED = -118,
+	ZK_NOT_READONLY = -119,
+	ZK_SASL_REQUIRED = -124,
+	ZK_QUOTA_EXCEEDED = -125,
+	ZK_THROTTLED = -127
 };
 
 enum zk_event_type {
@@ -90,6 +102,25 @@ void zk_get_data(struct jute_in *in, struct zk_data *out); /* data, Stat */
  * names (jute_get_count, then jute_get_bytes each). False: the end, or
  * in->failed. */
 bool zk_get_multi_result(struct jute_in *in, int *op, int *error);
+
+/* An entry of an ACL. The reply of GET_ACL: a vector (jute_get_count with
+ * ZK_ACL_LEAST, then zk_get_acl each), then the Stat. */
+struct zk_acl {
+	int32_t perms;	     /* enum zk_perm */
+	struct slice scheme; /* borrowed */
+	struct slice id;     /* borrowed */
+};
+enum zk_perm {
+	ZK_PERM_READ = 1,
+	ZK_PERM_WRITE = 2,
+	ZK_PERM_CREATE = 4,
+	ZK_PERM_DELETE = 8,
+	ZK_PERM_ADMIN = 16,
+	ZK_PERM_ALL = 31
+};
+#define ZK_ACL_LEAST 12
+
+void zk_get_acl(struct jute_in *in, struct zk_acl *out);
 
 /* For people: "no node", "no auth"...; "error -9" for others. */
 const char *zk_error_text(int error, char *buf, size_t cap);
