@@ -10,16 +10,7 @@
 #ifndef KV_ZK_ATTRS_H
 #define KV_ZK_ATTRS_H
 
-#include "store/base/status.h"
-#include "store/zookeeper/jute.h"
-
-#define ZK_PERM_ALL 31
-
-struct zk_acl {
-	int32_t perms;
-	struct slice scheme; /* borrowed */
-	struct slice id;
-};
+#include "store/zookeeper/zk_proto.h"
 
 struct zk_attrs {
 	bool null;
