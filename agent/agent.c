@@ -175,16 +175,21 @@ static void plan_cb(struct route *route, const struct route_plan *plan,
 static int open_stores(struct agent_route *r, struct kv_err *err)
 {
 	struct agent *a = r->agent;
-	unsigned flags = a->p.dry_run ? 0 : STORE_CREATE;
-	int status;
+	unsigned create = a->p.dry_run ? 0 : STORE_CREATE;
+	unsigned attrs;
+	int status = store_attrs_flag(a->p.registry, r->conf.source,
+				      r->conf.target, &attrs, err);
 
-	status = store_open(a->p.registry, a->loop.sched, r->conf.source, 0,
+	if (status != KV_OK) {
+		return status;
+	}
+	status = store_open(a->p.registry, a->loop.sched, r->conf.source, attrs,
 			    &r->source, err);
 	if (status != KV_OK) {
 		return kv_wrap(err, "source");
 	}
-	status = store_open(a->p.registry, a->loop.sched, r->conf.target, flags,
-			    &r->target, err);
+	status = store_open(a->p.registry, a->loop.sched, r->conf.target,
+			    attrs | create, &r->target, err);
 	if (status == KV_KEY_NOT_FOUND && a->p.dry_run) {
 		/* A run would make the file. */
 		kv_err_clear(err);

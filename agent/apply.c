@@ -321,7 +321,7 @@ static void count_written(struct apply *a, struct batch_item *it)
 		env->cp.counters.puts++;
 	}
 	env->written++;
-	env->written_bytes += it->key.n + it->value.n;
+	env->written_bytes += it->key.n + content_size(it->content);
 }
 
 static bool has_put_intent(const struct batch_item *it)
@@ -516,7 +516,8 @@ static void op_fill(struct store_op *op, const struct batch_item *it)
 	op->guard = it->guard;
 	op->expect = it->expect;
 	op->key = it->key;
-	op->value = it->value;
+	op->value = it->content.value;
+	op->attrs = it->content.attrs;
 	/* What a backend leaves untouched was not done. */
 	op->status = KV_CANCELED;
 }
@@ -539,7 +540,7 @@ static bool write_prepare(struct apply *a)
 	}
 	for (size_t i = 0; i < b->n && n < most; i++) {
 		const struct batch_item *it = &b->items[i];
-		size_t size = it->key.n + it->value.n;
+		size_t size = it->key.n + content_size(it->content);
 
 		if (it->step != ITEM_WRITE ||
 		    (n > 0 && bytes + size > caps->max_bytes)) {

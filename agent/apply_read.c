@@ -40,7 +40,7 @@ static struct reconcile_side side_of(const struct store_pair *pair,
 	}
 	side.index = pair->index;
 	side.version = pair->version;
-	side.hash = kv_hash(pair->value);
+	side.hash = content_hash(content_of_pair(pair));
 	return side;
 }
 
@@ -131,7 +131,8 @@ static bool set_put(struct apply *a, struct batch_item *it,
 		    const struct reconcile_out *out,
 		    const struct store_pair *pair)
 {
-	if (!batch_set(a->batch, it, pair->value, false, pair->index)) {
+	if (!batch_set(a->batch, it, content_of_pair(pair), false,
+		       pair->index)) {
 		return false;
 	}
 	set_write(it, out);
@@ -174,9 +175,8 @@ static bool effect(struct apply *a, struct batch_item *it,
 			return true;
 		}
 		it->source_index = KV_MAX(it->source_index, in->source.index);
-		if (!it->is_delete &&
-		    !batch_set(a->batch, it, slice_of(NULL, 0), true,
-			       it->source_index)) {
+		if (!it->is_delete && !batch_set(a->batch, it, content_none(),
+						 true, it->source_index)) {
 			return false;
 		}
 		set_write(it, &out);
@@ -253,7 +253,7 @@ static bool decide(struct apply *a, struct batch_item *it,
 	it->refused = NULL;
 	if (source != NULL) {
 		if (env_map(env->mapping, env->target, source->key,
-			    source->value.n, &a->batch->arena,
+			    content_of_pair(source), &a->batch->arena,
 			    &mapped) != KV_OK) {
 			return false;
 		}

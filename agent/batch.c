@@ -106,36 +106,33 @@ struct batch_item *batch_item(struct batch *b, struct slice key,
 	return it;
 }
 
-static bool copy_value(struct batch *b, struct slice value, bool is_delete,
-		       struct slice *copy)
+static bool copy_content(struct batch *b, struct content content,
+			 bool is_delete, struct content *copy)
 {
-	*copy = slice_of(NULL, 0);
-	if (!is_delete) {
-		*copy = slice_dup(&b->arena, value);
-	}
-	return is_delete || copy->p != NULL;
+	*copy = content_none();
+	return is_delete || content_dup(&b->arena, content, copy);
 }
 
-/* The bytes of `value` are the batch's. */
-static void set(struct batch *b, struct batch_item *it, struct slice value,
+/* The bytes of `content` are the batch's. */
+static void set(struct batch *b, struct batch_item *it, struct content content,
 		bool is_delete, uint64_t source_index)
 {
 	if (!is_delete) {
-		it->hash = kv_hash(value);
+		it->hash = content_hash(content);
 	}
-	b->bytes += value.n;
-	b->bytes -= it->value.n;
-	it->value = value;
+	b->bytes += content_size(content);
+	b->bytes -= content_size(it->content);
+	it->content = content;
 	it->is_delete = is_delete;
 	it->source_index = source_index;
 }
 
-bool batch_set(struct batch *b, struct batch_item *it, struct slice value,
+bool batch_set(struct batch *b, struct batch_item *it, struct content content,
 	       bool is_delete, uint64_t source_index)
 {
-	struct slice copy;
+	struct content copy;
 
-	if (!copy_value(b, value, is_delete, &copy)) {
+	if (!copy_content(b, content, is_delete, &copy)) {
 		return false;
 	}
 	set(b, it, copy, is_delete, source_index);
@@ -143,14 +140,14 @@ bool batch_set(struct batch *b, struct batch_item *it, struct slice value,
 }
 
 struct batch_item *batch_change(struct batch *b, struct slice key,
-				struct slice source_key, struct slice value,
+				struct slice source_key, struct content content,
 				bool is_delete, uint64_t source_index,
 				bool *found)
 {
 	struct batch_item *it;
-	struct slice copy;
+	struct content copy;
 
-	if (!copy_value(b, value, is_delete, &copy)) {
+	if (!copy_content(b, content, is_delete, &copy)) {
 		return NULL;
 	}
 	it = batch_item(b, key, source_key, found);

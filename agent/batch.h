@@ -7,6 +7,7 @@
 #ifndef KV_BATCH_H
 #define KV_BATCH_H
 
+#include "agent/content.h"
 #include "agent/env.h"
 #include "agent/reconcile.h"
 
@@ -22,7 +23,7 @@ enum item_step {
 struct batch_item {
 	struct slice key;	 /* the target's; source's when it has none */
 	struct slice source_key; /* n == 0: unknown, from the inverse mapping */
-	struct slice value;
+	struct content content;
 	bool is_delete;
 	/* The delete was told by an event or passed the fuse: it may be
 	 * carried out. */
@@ -30,7 +31,7 @@ struct batch_item {
 	bool inferred;	     /* the delete: it counts for the fuse's hour */
 	const char *refused; /* cannot be carried: why */
 	uint64_t source_index;
-	struct kv_hash hash; /* of value */
+	struct kv_hash hash; /* of content */
 
 	enum item_step step;
 	enum store_guard guard;
@@ -62,7 +63,7 @@ struct batch {
 	size_t n;
 	size_t cap;
 	size_t idle;	 /* items that need no operation at the target */
-	size_t bytes;	 /* keys and values to be written */
+	size_t bytes;	 /* keys and contents to be written */
 	uint32_t *slots; /* hash table of item numbers + 1, by key */
 	size_t n_slots;
 	/* With move: when the batch is done, everything up to index is in the
@@ -89,12 +90,12 @@ struct batch_item *batch_item(struct batch *b, struct slice key,
 /* The item of that key with what a change says: batch_item and batch_set. NULL:
  * out of memory, nothing changed: no item without its change is left. */
 struct batch_item *batch_change(struct batch *b, struct slice key,
-				struct slice source_key, struct slice value,
+				struct slice source_key, struct content content,
 				bool is_delete, uint64_t source_index,
 				bool *found) KV_MUSTCHECK;
 
 /* Sets what the newest change says (bytes are copied). False: no memory. */
-bool batch_set(struct batch *b, struct batch_item *it, struct slice value,
+bool batch_set(struct batch *b, struct batch_item *it, struct content content,
 	       bool is_delete, uint64_t source_index) KV_MUSTCHECK;
 
 /* Notes what is about to be done to the item, for later decisions. */

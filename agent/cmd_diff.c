@@ -195,8 +195,14 @@ static int open_state(struct job *j)
 static int open_store(struct job *j, const char *side, const char *uri,
 		      struct store **out)
 {
-	int status =
-	    store_open(j->cli->registry, j->loop.sched, uri, 0, out, &j->err);
+	unsigned attrs;
+	int status = store_attrs_flag(j->cli->registry, j->conf->source,
+				      j->conf->target, &attrs, &j->err);
+
+	if (status == KV_OK) {
+		status = store_open(j->cli->registry, j->loop.sched, uri, attrs,
+				    out, &j->err);
+	}
 
 	if (status == KV_KEY_NOT_FOUND) {
 		j->err.status = KV_BAD_ARGUMENT;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "agent/backoff.h"
+#include "agent/content.h"
 #include "agent/filter.h"
 
 #define PENDING_MAX 64
@@ -134,7 +135,7 @@ static void update_side(struct diff_side *side, const struct store_pair *pair)
 	if (pair != NULL) {
 		side->present = true;
 		side->index = pair->index;
-		side->hash = kv_hash(pair->value);
+		side->hash = content_hash(content_of_pair(pair));
 	}
 }
 
@@ -289,7 +290,13 @@ static bool item_differs(const struct merge_item *item)
 	if (item->source == NULL || item->target == NULL) {
 		return item->source != item->target;
 	}
-	return !slice_eq(item->source->value, item->target->value);
+	return !content_eq(content_of_pair(item->source),
+			   content_of_pair(item->target));
+}
+
+static size_t pair_size(const struct store_pair *pair)
+{
+	return pair == NULL ? 0 : content_size(content_of_pair(pair));
 }
 
 /* Copies the item; false when memory is out. */
@@ -305,8 +312,8 @@ static bool add_pending(struct diff *d, const struct merge_item *item)
 		return false;
 	}
 	d->pending_bytes += item->key.n;
-	d->pending_bytes += item->source == NULL ? 0 : item->source->value.n;
-	d->pending_bytes += item->target == NULL ? 0 : item->target->value.n;
+	d->pending_bytes += pair_size(item->source);
+	d->pending_bytes += pair_size(item->target);
 	d->n_pending++;
 	return true;
 }

@@ -30,6 +30,7 @@ bool dirty_put_add(struct dirty_put *put, const struct state_dirty *row)
 {
 	void *rows = put->rows;
 	struct state_dirty *copy;
+	struct content content;
 
 	PRE(!put->busy);
 	if (!kv_grow(&rows, &put->cap, put->n + 1, sizeof *put->rows)) {
@@ -40,11 +41,13 @@ bool dirty_put_add(struct dirty_put *put, const struct state_dirty *row)
 	*copy = *row;
 	copy->key = slice_dup(&put->arena, row->key);
 	copy->source_key = slice_dup(&put->arena, row->source_key);
-	copy->value = slice_dup(&put->arena, row->value);
 	if (copy->key.p == NULL || copy->source_key.p == NULL ||
-	    copy->value.p == NULL) {
+	    !content_dup(&put->arena, content_of(row->value, row->attrs),
+			 &content)) {
 		return false;
 	}
+	copy->value = content.value;
+	copy->attrs = content.attrs;
 	put->n++;
 	return true;
 }
@@ -107,6 +110,7 @@ static bool fill_item(struct dirty *d, struct batch *b,
 	bool found;
 	struct batch_item *it =
 	    batch_item(b, row->key, row->source_key, &found);
+	struct content content = content_of(row->value, row->attrs);
 	struct env_key mapped;
 
 	if (it == NULL) {
@@ -115,14 +119,14 @@ static bool fill_item(struct dirty *d, struct batch *b,
 	PRE(!found);
 	it->may_delete = row->is_delete;
 	it->inferred = row->inferred;
-	if (!batch_set(b, it, row->value, row->is_delete, row->index)) {
+	if (!batch_set(b, it, content, row->is_delete, row->index)) {
 		return false;
 	}
 	if (row->source_key.n == 0) {
 		return true;
 	}
-	if (env_map(d->env->mapping, d->env->target, row->source_key,
-		    row->value.n, &b->arena, &mapped) != KV_OK) {
+	if (env_map(d->env->mapping, d->env->target, row->source_key, content,
+		    &b->arena, &mapped) != KV_OK) {
 		return false;
 	}
 	if (!row->is_delete) {

@@ -18,8 +18,8 @@ void env_count_inferred(struct route_env *env)
 }
 
 int env_map(enum mapping_mode mapping, const struct store *target,
-	    struct slice source_key, size_t value_size, struct arena *arena,
-	    struct env_key *out)
+	    struct slice source_key, struct content content,
+	    struct arena *arena, struct env_key *out)
 {
 	struct kv_err err = {0};
 	int rv = mapping_to_target(mapping, source_key, arena, &out->key, &err);
@@ -31,7 +31,8 @@ int env_map(enum mapping_mode mapping, const struct store *target,
 	if (rv != KV_OK) {
 		out->key = slice_of(NULL, 0);
 	} else {
-		rv = store_check(target, out->key, value_size, &err);
+		rv = store_check_attrs(target, out->key, content.value.n,
+				       content.attrs.n, &err);
 	}
 	if (rv == KV_OK) {
 		return KV_OK;

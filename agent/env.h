@@ -4,6 +4,7 @@
 #ifndef KV_ENV_H
 #define KV_ENV_H
 
+#include "agent/content.h"
 #include "agent/mapping.h"
 #include "conf/conf.h"
 #include "state/state.h"
@@ -98,10 +99,10 @@ struct env_key {
 				the arena */
 };
 
-/* Maps a source key and asks the target whether it can carry it with a value of
- * that size (for a delete: 0). KV_NO_MEMORY, else KV_OK. */
+/* Maps a source key and asks the target whether it can carry it with that
+ * content (for a delete: none). KV_NO_MEMORY, else KV_OK. */
 int env_map(enum mapping_mode mapping, const struct store *target,
-	    struct slice source_key, size_t value_size, struct arena *arena,
-	    struct env_key *out) KV_MUSTCHECK;
+	    struct slice source_key, struct content content,
+	    struct arena *arena, struct env_key *out) KV_MUSTCHECK;
 
 #endif /* KV_ENV_H */

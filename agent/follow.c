@@ -54,14 +54,20 @@ static void seal(struct follow *f)
 	f->open = NULL;
 }
 
+static struct content content_of_change(const struct store_change *c)
+{
+	return content_of(c->value, c->attrs);
+}
+
 static bool fill_item(struct follow *f, const struct store_change *c,
 		      const struct env_key *mapped)
 {
 	bool is_delete = c->action == STORE_DELETE;
 	bool found;
 	struct slice key = mapped->key.n > 0 ? mapped->key : c->key;
-	struct batch_item *it = batch_change(f->open, key, c->key, c->value,
-					     is_delete, c->index, &found);
+	struct batch_item *it =
+	    batch_change(f->open, key, c->key, content_of_change(c), is_delete,
+			 c->index, &found);
 
 	if (it == NULL) {
 		return false;
@@ -81,7 +87,8 @@ static bool fill_item(struct follow *f, const struct store_change *c,
 static bool take_change(struct follow *f, const struct store_change *c)
 {
 	struct env_key mapped;
-	size_t bytes = c->key.n + c->value.n;
+	struct content content = content_of_change(c);
+	size_t bytes = c->key.n + content_size(content);
 
 	if (c->action == STORE_GET || !filter_pass(f->env->conf, c->key)) {
 		return true;
@@ -92,8 +99,8 @@ static bool take_change(struct follow *f, const struct store_change *c)
 	}
 	if (open_batch(f) == NULL ||
 	    env_map(f->env->mapping, f->env->target, c->key,
-		    c->action == STORE_DELETE ? 0 : c->value.n, &f->open->arena,
-		    &mapped) != KV_OK) {
+		    c->action == STORE_DELETE ? content_none() : content,
+		    &f->open->arena, &mapped) != KV_OK) {
 		return false;
 	}
 	f->in_unit = true;
@@ -114,7 +121,8 @@ static bool unit_fits(const struct follow *f, const struct store_batch *b,
 		return true;
 	}
 	for (size_t i = pos; i < b->n && !whole; i++) {
-		bytes += b->changes[i].key.n + b->changes[i].value.n;
+		bytes += b->changes[i].key.n;
+		bytes += content_size(content_of_change(&b->changes[i]));
 		n++;
 		whole = b->changes[i].tx_end;
 	}
@@ -158,6 +166,7 @@ static bool put_change(struct follow *f, const struct store_change *c)
 {
 	struct state_dirty row = {.source_key = c->key,
 				  .value = c->value,
+				  .attrs = c->attrs,
 				  .index = c->index,
 				  .is_delete = c->action == STORE_DELETE,
 				  .inferred = c->inferred};
@@ -169,8 +178,8 @@ static bool put_change(struct follow *f, const struct store_change *c)
 		return true;
 	}
 	arena_init(&arena);
-	ok = env_map(f->env->mapping, f->env->target, c->key, 0, &arena,
-		     &mapped) == KV_OK;
+	ok = env_map(f->env->mapping, f->env->target, c->key, content_none(),
+		     &arena, &mapped) == KV_OK;
 	if (ok) {
 		row.key = mapped.key.n > 0 ? mapped.key : c->key;
 		ok = dirty_put_add(&f->put, &row);

@@ -264,7 +264,7 @@ static bool side_head(struct side *s)
 		return false;
 	}
 	arena_reset(&m->scratch);
-	if (env_map(m->p.mapping, m->p.target, pair->key, pair->value.n,
+	if (env_map(m->p.mapping, m->p.target, pair->key, content_of_pair(pair),
 		    &m->scratch, &s->head) != KV_OK) {
 		(void)no_memory(&s->err);
 		return false;

@@ -37,7 +37,7 @@ static struct reconcile_side side_of(const struct store_pair *pair,
 	if (pair != NULL) {
 		side.index = pair->index;
 		side.version = pair->version;
-		side.hash = kv_hash(pair->value);
+		side.hash = content_hash(content_of_pair(pair));
 	}
 	return side;
 }
@@ -111,19 +111,20 @@ static bool add_write(struct seed *s, const struct merge_item *mi,
 		      const struct reconcile_out *out)
 {
 	bool is_delete = out->verdict == RECONCILE_DELETE;
-	struct slice value = {0};
+	struct content content = content_none();
 	struct batch_item *it;
 
 	if (!is_delete) {
-		value = mi->source->value;
+		content = content_of_pair(mi->source);
 	}
 	if (s->writes != NULL &&
-	    !batch_fits(s->writes, s->env, 1, mi->key.n + value.n)) {
+	    !batch_fits(s->writes, s->env, 1,
+			mi->key.n + content_size(content))) {
 		seal(s, &s->writes);
 	}
 	it = new_item(s, mi, true);
 	if (it == NULL ||
-	    !batch_set(s->writes, it, value, is_delete, in->source.index)) {
+	    !batch_set(s->writes, it, content, is_delete, in->source.index)) {
 		return false;
 	}
 	it->step = ITEM_WRITE;

@@ -81,6 +81,7 @@ static struct store_page *build_page(struct sorter *s)
 	for (size_t i = 0; i < s->n; i++) {
 		page->pairs[i].key = s->rows[i].source_key;
 		page->pairs[i].value = s->rows[i].value;
+		page->pairs[i].attrs = s->rows[i].attrs;
 		page->pairs[i].index = s->rows[i].index;
 	}
 	page->n = s->n;
@@ -217,6 +218,7 @@ static bool map_page(struct sorter *s)
 		}
 		row->source_key = pair->key;
 		row->value = pair->value;
+		row->attrs = pair->attrs;
 		row->index = pair->index;
 		s->n++;
 	}

@@ -21,6 +21,7 @@ static int ready(struct state *st, struct kv_err *err)
 	    " route INTEGER NOT NULL, key BLOB NOT NULL,"
 	    " position INTEGER NOT NULL, flags INTEGER NOT NULL,"
 	    " source_key BLOB NOT NULL, value BLOB NOT NULL,"
+	    " attrs BLOB NOT NULL,"
 	    " UNIQUE(route, key));"
 	    "CREATE INDEX IF NOT EXISTS temp.dirty_order"
 	    " ON dirty(route, position, key);"
@@ -44,6 +45,7 @@ static int put(struct state *st, int64_t route, const struct state_dirty *d,
 				(d[i].inferred ? DIRTY_INFERRED : 0));
 		sql_blob(&q, d[i].source_key);
 		sql_blob(&q, d[i].value);
+		sql_blob(&q, d[i].attrs);
 		(void)sql_run(&q);
 		sql_again(&q);
 	}
@@ -77,8 +79,9 @@ static bool row_copy(struct sql *q, struct arena *arena, struct state_dirty *d)
 	d->inferred = (flags & DIRTY_INFERRED) != 0;
 	d->source_key = slice_dup(arena, sql_get_blob(q));
 	d->value = slice_dup(arena, sql_get_blob(q));
+	d->attrs = slice_dup(arena, sql_get_blob(q));
 	return d->key.p != NULL && d->source_key.p != NULL &&
-	       d->value.p != NULL;
+	       d->value.p != NULL && d->attrs.p != NULL;
 }
 
 int state_dirty_page(struct state *st, int64_t route, size_t limit,
@@ -112,7 +115,7 @@ int state_dirty_page(struct state *st, int64_t route, size_t limit,
 			sql_stop(&q, KV_NO_MEMORY, "no memory for changes");
 			break;
 		}
-		bytes += d->key.n + d->source_key.n + d->value.n;
+		bytes += d->key.n + d->source_key.n + d->value.n + d->attrs.n;
 		(*n)++;
 	}
 	status = sql_close(&q, err);

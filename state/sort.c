@@ -15,6 +15,7 @@ static int ready(struct state *st, struct kv_err *err)
 			  "CREATE TEMP TABLE IF NOT EXISTS sorted("
 			  " route INTEGER NOT NULL, key BLOB NOT NULL,"
 			  " source_key BLOB NOT NULL, value BLOB NOT NULL,"
+			  " attrs BLOB NOT NULL,"
 			  " position INTEGER NOT NULL, PRIMARY KEY(route, key))"
 			  " WITHOUT ROWID;"
 			  "PRAGMA temp.journal_mode = MEMORY;"
@@ -34,6 +35,7 @@ static int put(struct state *st, int64_t route, const struct state_sorted *rows,
 		sql_blob(&q, rows[i].key);
 		sql_blob(&q, rows[i].source_key);
 		sql_blob(&q, rows[i].value);
+		sql_blob(&q, rows[i].attrs);
 		sql_u64(&q, rows[i].index);
 		(void)sql_run(&q);
 		sql_again(&q);
@@ -63,9 +65,10 @@ static bool row_copy(struct sql *q, struct arena *arena, struct state_sorted *r)
 	r->key = slice_dup(arena, sql_get_blob(q));
 	r->source_key = slice_dup(arena, sql_get_blob(q));
 	r->value = slice_dup(arena, sql_get_blob(q));
+	r->attrs = slice_dup(arena, sql_get_blob(q));
 	r->index = sql_get_u64(q);
 	return r->key.p != NULL && r->source_key.p != NULL &&
-	       r->value.p != NULL;
+	       r->value.p != NULL && r->attrs.p != NULL;
 }
 
 int state_sort_page(struct state *st, int64_t route, struct slice after,
@@ -100,7 +103,7 @@ int state_sort_page(struct state *st, int64_t route, struct slice after,
 			sql_stop(&q, KV_NO_MEMORY, "no memory for pairs");
 			break;
 		}
-		bytes += r->key.n + r->source_key.n + r->value.n;
+		bytes += r->key.n + r->source_key.n + r->value.n + r->attrs.n;
 		(*n)++;
 	}
 	status = sql_close(&q, err);

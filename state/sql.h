@@ -148,21 +148,22 @@
 	  " WHERE r.name IS NOT NULL ORDER BY r.name")                         \
 	X(DIRTY_PUT,                                                           \
 	  "INSERT INTO temp.dirty(route, key, position, flags, source_key,"    \
-	  " value) VALUES(?, ?, ?, ?, ?, ?)"                                   \
+	  " value, attrs) VALUES(?, ?, ?, ?, ?, ?, ?)"                         \
 	  " ON CONFLICT(route, key) DO UPDATE SET"                             \
 	  " position = excluded.position, flags = excluded.flags,"             \
-	  " source_key = excluded.source_key, value = excluded.value"          \
+	  " source_key = excluded.source_key, value = excluded.value,"         \
+	  " attrs = excluded.attrs"                                            \
 	  " WHERE excluded.position >= position")                              \
-	X(DIRTY_PAGE,                                                          \
-	  "SELECT key, position, flags, source_key, value FROM temp.dirty"     \
-	  " WHERE route = ? ORDER BY position, key LIMIT ?")                   \
+	X(DIRTY_PAGE, "SELECT key, position, flags, source_key, value, attrs"  \
+		      " FROM temp.dirty"                                       \
+		      " WHERE route = ? ORDER BY position, key LIMIT ?")       \
 	X(DIRTY_DROP, "DELETE FROM temp.dirty WHERE route = ? AND key = ?"     \
 		      " AND position <= ?")                                    \
 	X(SORT_PUT,                                                            \
 	  "INSERT OR REPLACE INTO temp.sorted(route, key, source_key, value,"  \
-	  " position) VALUES(?, ?, ?, ?, ?)")                                  \
+	  " attrs, position) VALUES(?, ?, ?, ?, ?, ?)")                        \
 	X(SORT_PAGE,                                                           \
-	  "SELECT key, source_key, value, position FROM temp.sorted"           \
+	  "SELECT key, source_key, value, attrs, position FROM temp.sorted"    \
 	  " WHERE route = ? AND key > ? ORDER BY key LIMIT ?")                 \
 	X(SORT_CLEAR, "DELETE FROM temp.sorted WHERE route = ?")               \
 	X(DIRTY_CLEAR, "DELETE FROM temp.dirty WHERE route = ?")

@@ -257,6 +257,7 @@ struct state_dirty {
 	struct slice key; /* the target's key */
 	struct slice source_key;
 	struct slice value;
+	struct slice attrs; /* what the backend keeps beside the value */
 	uint64_t index;
 	bool is_delete;
 	bool inferred;
@@ -285,6 +286,7 @@ struct state_sorted {
 	struct slice key; /* the order: ascending bytewise */
 	struct slice source_key;
 	struct slice value;
+	struct slice attrs;
 	uint64_t index;
 };
 

@@ -328,10 +328,15 @@ static uint64_t scan_index(struct fake_world *w, const struct store_scan *scan)
 static void add_pair(struct store_page *page, size_t *cap,
 		     const struct fake_rev *r, struct slice key, bool names)
 {
-	struct store_pair *p =
-	    store_page_add(page, cap, key, names ? slice_str("") : r->value);
+	struct slice value, attrs;
+	struct store_pair *p;
+	bool set;
 
+	fake_split(names ? slice_str("") : r->value, &value, &attrs);
+	p = store_page_add(page, cap, key, value);
 	PRE(p != NULL);
+	set = store_attrs_set(&page->arena, &p->attrs, attrs);
+	PRE(set);
 	p->index = r->index;
 	p->version = r->version;
 }
@@ -519,6 +524,7 @@ const struct store_ops fake_store_ops = {
     .help = "a server that is played",
     .store_size = sizeof(struct fake_store),
     .watch_size = sizeof(struct fake_watch),
+    .has_attrs = true,
     .open = op_open,
     .scan = op_scan,
     .changes = op_changes,

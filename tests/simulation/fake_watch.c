@@ -185,13 +185,27 @@ static bool drops(struct fake_world *w)
 	return false;
 }
 
+static struct store_change *add_change(struct store_batch *b, size_t *cap,
+				       struct slice key, struct slice whole)
+{
+	struct slice value, attrs;
+	struct store_change *c;
+	bool set;
+
+	fake_split(whole, &value, &attrs);
+	c = store_batch_add(b, cap, key, value);
+	PRE(c != NULL);
+	set = store_attrs_set(&b->arena, &c->attrs, attrs);
+	PRE(set);
+	return c;
+}
+
 static void add_event(struct store_batch *b, size_t *cap,
 		      const struct fake_event *e, bool last)
 {
 	const struct fake_rev *r = &e->key->revs[e->rev];
-	struct store_change *c = store_batch_add(b, cap, e->key->key, r->value);
+	struct store_change *c = add_change(b, cap, e->key->key, r->value);
 
-	PRE(c != NULL);
 	c->action = STORE_DELETE;
 	if (r->present) {
 		c->action =
@@ -370,8 +384,7 @@ static void queue_puts(struct fake_watch *fw, size_t *cap,
 		if ((p != NULL && p->index == r->index) || drops(w)) {
 			continue;
 		}
-		c = store_batch_add(fw->queue, cap, k->key, r->value);
-		PRE(c != NULL);
+		c = add_change(fw->queue, cap, k->key, r->value);
 		c->action = p == NULL ? STORE_SET : STORE_UPDATE;
 		c->index = r->index;
 		c->version = r->version;
@@ -433,14 +446,18 @@ static void copy_change(struct store_batch *b, size_t *cap,
 {
 	struct store_change *c =
 	    store_batch_add(b, cap, from->key, from->value);
-	struct slice key, value;
+	struct slice key, value, attrs;
+	bool set;
 
 	PRE(c != NULL);
+	set = store_attrs_set(&b->arena, &attrs, from->attrs);
+	PRE(set);
 	key = c->key;
 	value = c->value;
 	*c = *from;
 	c->key = key;
 	c->value = value;
+	c->attrs = attrs;
 }
 
 /* The next piece of the queue. */

@@ -97,6 +97,19 @@ const struct fake_rev *fake_at(const struct fake_world *w,
 	return NULL;
 }
 
+void fake_split(struct slice whole, struct slice *value, struct slice *attrs)
+{
+	const uint8_t *at =
+	    whole.n == 0 ? NULL : memchr(whole.p, FAKE_ATTRS, whole.n);
+
+	*value = whole;
+	*attrs = slice_of(NULL, 0);
+	if (at != NULL) {
+		value->n = (size_t)(at - whole.p);
+		*attrs = slice_of(at + 1, whole.n - value->n - 1);
+	}
+}
+
 /* ---- transactions
  * ----------------------------------------------------------*/
 

@@ -31,9 +31,9 @@ struct fake_rev {
 	uint64_t created; /* index of the put that made the key */
 	uint32_t era;
 	bool present;
-	bool start;	/* stands for the state at the start of its era */
-	uint8_t writer; /* of the value */
-	struct slice value;
+	bool start;	    /* stands for the state at the start of its era */
+	uint8_t writer;	    /* of the value */
+	struct slice value; /* whole: see fake_split */
 };
 
 struct fake_key {
@@ -82,6 +82,7 @@ struct fake_faults {
 	X(pages_mixed)       \
 	X(writes)            \
 	X(ops_put)           \
+	X(attrs_put)         \
 	X(ops_deleted)       \
 	X(guards_failed)     \
 	X(batches)           \
@@ -122,6 +123,7 @@ enum fake_plant {
 	PLANT_NONE,
 	PLANT_LOST_EVENT,      /* the watch drops a change */
 	PLANT_NO_GUARD,	       /* writes leave without their guards */
+	PLANT_LOST_ATTRS,      /* writes leave without attrs */
 	PLANT_EARLY_CHECKPOINT /* saved before the write (see sim_wrap.c) */
 };
 
@@ -174,6 +176,11 @@ const struct fake_rev *fake_now(const struct fake_key *key);
 /* The one that was true at that index of the present era; NULL: absent. */
 const struct fake_rev *fake_at(const struct fake_world *w,
 			       const struct fake_key *key, uint64_t index);
+
+/* A value with attrs is kept as one: the value, FAKE_ATTRS, the attrs. Where
+ * there is no FAKE_ATTRS in it, it has none. */
+#define FAKE_ATTRS '~'
+void fake_split(struct slice whole, struct slice *value, struct slice *attrs);
 
 /* ---- changing it ------------------------------------------------------------
  * Changes stand between begin and end: they are one transaction with one new

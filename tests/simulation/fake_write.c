@@ -47,6 +47,24 @@ static bool is_failure(const struct store_op *op)
 					op->guard == STORE_GUARD_NONE);
 }
 
+/* What the server keeps of a put. */
+static struct slice whole_of(struct fake_world *w, const struct store_op *op)
+{
+	size_t n = op->value.n + 1 + op->attrs.n;
+	uint8_t *p;
+
+	if (op->attrs.n == 0 || w->plant == PLANT_LOST_ATTRS) {
+		w->counts->planted += op->attrs.n > 0;
+		return op->value;
+	}
+	w->counts->attrs_put++;
+	p = region_alloc(w->region, n);
+	memcpy(p, op->value.p, op->value.n);
+	p[op->value.n] = FAKE_ATTRS;
+	memcpy(p + op->value.n + 1, op->attrs.p, op->attrs.n);
+	return slice_of(p, n);
+}
+
 static void perform(struct fake_world *w, struct store_op *op)
 {
 	struct fake_key *k;
@@ -55,7 +73,7 @@ static void perform(struct fake_world *w, struct store_op *op)
 		return;
 	}
 	if (op->kind == STORE_OP_PUT) {
-		fake_put(w, op->key, op->value, FAKE_AGENT);
+		fake_put(w, op->key, whole_of(w, op), FAKE_AGENT);
 		w->counts->ops_put++;
 	} else {
 		fake_delete(w, op->key, FAKE_AGENT);
@@ -166,6 +184,7 @@ static void send_late(struct fake_world *w, const struct store_write *req)
 		late->ops[i] = req->ops[i];
 		late->ops[i].key = region_dup(w->region, req->ops[i].key);
 		late->ops[i].value = region_dup(w->region, req->ops[i].value);
+		late->ops[i].attrs = region_dup(w->region, req->ops[i].attrs);
 	}
 	list_init(&late->link);
 	list_push_back(&w->late_writes, &late->link);

@@ -61,6 +61,7 @@ struct sim_plan {
 	bool memory;	/* the agent's allocations fail for a while */
 	bool full_disk; /* the state cannot be written for a while */
 	bool percent;	/* the target's names are escaped */
+	bool attrs;	/* values have attrs, and the route carries them */
 };
 
 /* Counted over all seeds. X(name). */
@@ -188,6 +189,8 @@ void plan_draw(struct sim *sim);
 void plan_new_filter(struct sim *sim);
 struct sim_key *sim_key_of_target(struct sim *sim, struct slice target);
 bool sim_in_scope(const struct sim *sim, const struct sim_key *k);
+/* Can the target hold a value of that size? */
+bool sim_fits(const struct sim *sim, const struct fake_rev *r);
 
 /* sim_actors.c */
 void plan_fill(struct sim *sim);

@@ -40,6 +40,10 @@ static struct slice draw_value(struct sim *sim, struct value *v, char who)
 		     (unsigned long long)++sim->next_value, pad,
 		     "........................................"
 		     "........................................");
+	if (sim->plan.attrs && !one_in(sim, 3)) {
+		n += snprintf(v->text + n, sizeof v->text - (size_t)n, "%ca%u",
+			      FAKE_ATTRS, (unsigned)sim_below(&sim->rand, 9));
+	}
 	v->slice = slice_of(v->text, (size_t)n);
 	return v->slice;
 }
@@ -63,11 +67,31 @@ static struct sim_key *source_key(struct sim *sim)
 /* ---- the source's writer
  * ---------------------------------------------------*/
 
+/* The same value, and something else beside it. */
+static void other_attrs(struct sim *sim, struct value *v, struct slice whole)
+{
+	struct slice value, attrs;
+	int n;
+
+	fake_split(whole, &value, &attrs);
+	n = snprintf(v->text, sizeof v->text, "%.*s%cb%llu", (int)value.n,
+		     (const char *)value.p, FAKE_ATTRS,
+		     (unsigned long long)++sim->next_value);
+	v->slice = slice_of(v->text, (size_t)n);
+}
+
 static void put_source(struct sim *sim, struct sim_key *k)
 {
+	const struct fake_key *fk = fake_find(&sim->source, k->source);
 	struct value v;
 
-	fake_put(&sim->source, k->source, draw_value(sim, &v, 's'), FAKE_OWNER);
+	if (sim->plan.attrs && fk != NULL && fake_now(fk)->present &&
+	    one_in(sim, 4)) {
+		other_attrs(sim, &v, fake_now(fk)->value);
+	} else {
+		(void)draw_value(sim, &v, 's');
+	}
+	fake_put(&sim->source, k->source, v.slice, FAKE_OWNER);
 	sim->source_gone = false;
 	sim_trace(sim, "source %llu: put %.*s = %.*s",
 		  (unsigned long long)sim->source.index, (int)k->source.n,

@@ -77,13 +77,14 @@ static void plan_item(struct route *r, const struct route_plan *p, void *ctx)
 static bool open_stores(struct sim *sim, struct kv_err *err)
 {
 	struct sim_agent *a = &sim->agent;
+	unsigned attrs = sim->plan.attrs ? STORE_ATTRS : 0;
 
 	a->registry = (struct store_registry){0};
 	return store_register(&a->registry, &fake_store_ops, err) == KV_OK &&
-	       store_open(&a->registry, &sim->sched.base, sim->source_uri, 0,
-			  &a->source, err) == KV_OK &&
+	       store_open(&a->registry, &sim->sched.base, sim->source_uri,
+			  attrs, &a->source, err) == KV_OK &&
 	       store_open(&a->registry, &sim->sched.base, sim->target_uri,
-			  STORE_CREATE, &a->target, err) == KV_OK;
+			  STORE_CREATE | attrs, &a->target, err) == KV_OK;
 }
 
 static void draw_params(struct sim *sim, struct route_params *p)

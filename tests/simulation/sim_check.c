@@ -198,8 +198,7 @@ static bool is_plain_tx(struct sim *sim, const struct fake_tx *tx)
 		}
 		/* Values of any later change count, too: they coalesce. */
 		for (size_t r = e->rev; r < e->key->n; r++) {
-			if (e->key->revs[r].value.n >
-			    sim->target.kind.caps.max_value) {
+			if (!sim_fits(sim, &e->key->revs[r])) {
 				return false;
 			}
 		}
@@ -401,7 +400,7 @@ static bool is_outgrown(struct sim *sim, const struct sim_key *k,
 		if (r->era != sim->source.era || r->index <= index) {
 			return false;
 		}
-		if (r->value.n > sim->target.kind.caps.max_value) {
+		if (!sim_fits(sim, r)) {
 			return is_quarantined(sim, k);
 		}
 	}
@@ -431,8 +430,7 @@ static bool reaches(const struct sim *sim, const struct sim_key *k,
 		/* A later put, then. */
 		return shows_later(sim, fk, t, index + 1);
 	}
-	return r->value.n > sim->target.kind.caps.max_value ||
-	       shows_later(sim, fk, t, r->index);
+	return !sim_fits(sim, r) || shows_later(sim, fk, t, r->index);
 }
 
 static bool is_intended(const struct state_intent *intents, size_t n,

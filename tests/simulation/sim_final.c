@@ -3,6 +3,7 @@
  * state's lists name whatever is not mirrored (G6). */
 #include <stdio.h>
 
+#include "agent/content.h"
 #include "sim.h"
 
 #define KEY(k) (int)(k)->target.n, (const char *)(k)->target.p
@@ -20,7 +21,7 @@ static const struct fake_rev *now_at(const struct fake_world *w,
 static bool is_carried(const struct sim *sim, const struct sim_key *k,
 		       const struct fake_rev *s)
 {
-	return !k->refused && s->value.n <= sim->target.kind.caps.max_value;
+	return !k->refused && sim_fits(sim, s);
 }
 
 /* May the two sides differ, although the source's value can be carried? */
@@ -210,6 +211,7 @@ static void check_row(struct sim *sim, const struct lists *l,
 {
 	const struct fake_rev *t = now_at(&sim->target, k->target);
 	const struct state_row *row = in_ledger(l, k);
+	struct content content;
 	struct kv_hash hash;
 
 	if (row == NULL || row->kind != STATE_ROW_OWNED ||
@@ -221,7 +223,8 @@ static void check_row(struct sim *sim, const struct lists *l,
 			 KEY(k));
 		return;
 	}
-	hash = kv_hash(t->value);
+	fake_split(t->value, &content.value, &content.attrs);
+	hash = content_hash(content);
 	if (!kv_hash_eq(&hash, &row->hash) || row->version_a != t->version.a ||
 	    row->version_b != t->version.b) {
 		sim_fail(sim,

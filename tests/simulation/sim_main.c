@@ -44,6 +44,7 @@ static const char *const plant_names[] = {
     [PLANT_NONE] = "none",
     [PLANT_LOST_EVENT] = "lost-event",
     [PLANT_NO_GUARD] = "no-guard",
+    [PLANT_LOST_ATTRS] = "lost-attrs",
     [PLANT_EARLY_CHECKPOINT] = "early-checkpoint",
 };
 
@@ -329,7 +330,7 @@ int main(int argc, char **argv)
 		fprintf(stderr,
 			"usage: sim --seeds A..B | --seed N  [--verbose] "
 			"[--coverage] [--keep-going] [--repeat]\n"
-			"           [--plant lost-event|no-guard|"
+			"           [--plant lost-event|no-guard|lost-attrs|"
 			"early-checkpoint [--expect-found]]\n");
 		free(lab);
 		return 2;

@@ -262,6 +262,14 @@ bool sim_in_scope(const struct sim *sim, const struct sim_key *k)
 	return filter_pass(&sim->conf, k->source);
 }
 
+bool sim_fits(const struct sim *sim, const struct fake_rev *r)
+{
+	struct slice value, attrs;
+
+	fake_split(r->value, &value, &attrs);
+	return value.n <= sim->target.kind.caps.max_value;
+}
+
 /* ---- the whole
  * -------------------------------------------------------------*/
 
@@ -299,6 +307,7 @@ static void draw_scarcity(struct sim *sim)
 	sim_rand_init(&r, sim->seed, 4);
 	sim->plan.memory = sim_chance(&r, 1, 8);
 	sim->plan.full_disk = sim_chance(&r, 1, 8);
+	sim->plan.attrs = sim_chance(&r, 1, 6);
 }
 
 void plan_draw(struct sim *sim)
@@ -316,7 +325,7 @@ void plan_draw(struct sim *sim)
 		  "plan: keys=%u steps=%u told=%d one_shot=%d second_writer=%d "
 		  "older=%d eras=%d/%d conflict=%s delete=%s drift=%s "
 		  "fuse=%d/%llu atomic=%d ordered=%d max_ops=%u timeout=%u "
-		  "percent=%d filters=%zu/%zu memory=%d disk=%d",
+		  "percent=%d filters=%zu/%zu memory=%d disk=%d attrs=%d",
 		  sim->plan.n_keys, sim->plan.storm_steps, sim->plan.told,
 		  sim->plan.one_shot, sim->plan.second_writer,
 		  sim->plan.older_state, sim->plan.source_eras,
@@ -329,7 +338,7 @@ void plan_draw(struct sim *sim)
 		  sim->target.kind.caps.max_ops,
 		  sim->target.kind.caps.write_timeout_ms, sim->plan.percent,
 		  sim->conf.n_include, sim->conf.n_exclude, sim->plan.memory,
-		  sim->plan.full_disk);
+		  sim->plan.full_disk, sim->plan.attrs);
 }
 
 /* Another filter, for a restart: what is outside from now on is let go, and is

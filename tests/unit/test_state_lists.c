@@ -245,6 +245,8 @@ static void test_dirty_keeps_the_newest(void **state)
 	d[4].is_delete = true;
 	d[4].inferred = true;
 	d[4].source_key = slice_of("/\0", 2);
+	d[1].attrs = slice_str("of a7");
+	d[2].attrs = slice_str("of a6");
 	OK(&w, state_dirty_put(w.st, w.route, d, 5, &w.err));
 	/* By index, then key; the older change of /a did not win. */
 	check_dirty(&w, (const char *[]){"b5+", "c5", "a7"}, 3);
@@ -254,6 +256,8 @@ static void test_dirty_keeps_the_newest(void **state)
 	assert_false(rows[0].is_delete || rows[0].inferred);
 	assert_true(slice_eq(rows[1].source_key, d[4].source_key));
 	assert_int_equal(rows[2].index, 7);
+	assert_true(slice_eq(rows[2].attrs, slice_str("of a7")));
+	assert_int_equal(rows[0].attrs.n, 0);
 	/* A newer change came meanwhile: dropping the older leaves it. */
 	OK(&w, state_dirty_drop(w.st, w.route, &d[2], 1, &w.err));
 	check_dirty(&w, (const char *[]){"b5+", "c5", "a7"}, 3);
@@ -348,7 +352,10 @@ static void test_dirty_spills(void **state)
 static void test_sort(void **state)
 {
 	struct state_sorted in[] = {
-	    {.key = slice_str("/b"), .value = slice_str("2"), .index = 7},
+	    {.key = slice_str("/b"),
+	     .value = slice_str("2"),
+	     .attrs = slice_str("beside"),
+	     .index = 7},
 	    {.key = slice_of("/\xff", 2), .source_key = slice_str("/s")},
 	    {.key = slice_str("/a"), .value = slice_str("1")}};
 	const size_t want[] = {2, 0, 1};
@@ -381,6 +388,8 @@ static void test_sort(void **state)
 			       &rows, &n, &w.err));
 	assert_int_equal(n, 3);
 	assert_true(slice_eq(rows[1].value, slice_str("2")));
+	assert_true(slice_eq(rows[1].attrs, slice_str("beside")));
+	assert_int_equal(rows[0].attrs.n, 0);
 	assert_int_equal(rows[1].index, 7);
 	OK(&w, state_sort_clear(w.st, w.route + 1, &w.err));
 	OK(&w, state_sort_page(w.st, w.route, none, 9, SIZE_MAX, &w.arena,
