@@ -1,6 +1,7 @@
 /* place.c: see place.h.
  *
  *   place --> etcd: etcd_server, a store of its own on a loop, etcdctl watch
+ *         |-> ZooKeeper: zk_server, zk_hand, zk_log
  *         \-> sqlite: a file, a connection of its own, a table with triggers
  */
 #include "tests/integration/place.h"
@@ -14,9 +15,12 @@
 
 #include "store/etcd/etcd.h"
 #include "store/store.h"
+#include "tests/fixtures/zk_hand.h"
+#include "tests/fixtures/zk_log.h"
+#include "tests/fixtures/zk_server.h"
 #include "tests/integration/program.h"
 
-enum { WRITE_MS = 30000, RECORD_MS = 30000, OPS_MAX = 128 };
+enum { WRITE_MS = 30000, RECORD_MS = 30000, OPS_MAX = 128, NULLS_MAX = 1024 };
 
 struct place {
 	enum place_kind kind;
@@ -36,6 +40,9 @@ struct place {
 	pid_t watch;
 	char record[TEMP_PATH_MAX + 32];
 	unsigned records;
+
+	struct zk_server *zk;
+	zhandle_t *hand;
 };
 
 static void give_up(const char *fmt, ...) KV_PRINTF(1, 2)
@@ -51,9 +58,18 @@ static void give_up(const char *fmt, ...)
 	abort();
 }
 
-bool place_available(enum place_kind kind)
+const char *place_missing(enum place_kind kind)
 {
-	return kind == PLACE_SQLITE || etcd_server_available();
+	switch (kind) {
+	case PLACE_ETCD:
+		return etcd_server_available() ? NULL
+					       : "no etcd and etcdctl here";
+	case PLACE_ZK:
+		return zk_server_missing(false);
+	case PLACE_SQLITE:
+		break;
+	}
+	return NULL;
 }
 
 /* ---- sqlite ---------------------------------------------------------------*/
@@ -344,7 +360,110 @@ static void etcd_replay(struct place *p,
 	free(text);
 }
 
-/* ---- both -----------------------------------------------------------------*/
+/* ---- ZooKeeper ------------------------------------------------------------*/
+
+static void zk_open_hand(struct place *p)
+{
+	p->hand = zk_hand_open(zk_server_endpoints(p->zk), WRITE_MS);
+}
+
+static void zk_start(struct place *p)
+{
+	struct zk_options o = {.nodes = 1};
+
+	p->zk = zk_server_start(&o);
+	zk_open_hand(p);
+}
+
+static void zk_end(struct place *p)
+{
+	if (p->hand != NULL) {
+		zk_hand_close(p->hand);
+	}
+	zk_server_free(p->zk);
+}
+
+static void zk_write_ops(struct place *p, const struct place_op *ops, size_t n)
+{
+	struct zk_hand_op z[OPS_MAX];
+
+	PRE(n <= OPS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		z[i] = (struct zk_hand_op){ops[i].key, ops[i].value, ops[i].n};
+	}
+	zk_hand_write(p->hand, z, n);
+}
+
+/* Reads the log for one prefix. Znodes that hold null are only parents: what
+ * they are is kept, so that their deletes are told from those of keys. */
+struct zk_reading {
+	const char *prefix;
+	size_t cut;
+	void (*each)(void *ctx, const char *name, const char *value, size_t n);
+	void *ctx;
+	char *nulls[NULLS_MAX];
+	size_t n_nulls;
+};
+
+static char **find_null(struct zk_reading *r, const char *path)
+{
+	for (size_t i = 0; i < r->n_nulls; i++) {
+		if (strcmp(r->nulls[i], path) == 0) {
+			return &r->nulls[i];
+		}
+	}
+	return NULL;
+}
+
+static void drop_null(struct zk_reading *r, char **null)
+{
+	free(*null);
+	*null = r->nulls[--r->n_nulls];
+}
+
+static void zk_see(void *ctx, const struct zk_log_entry *e)
+{
+	struct zk_reading *r = ctx;
+	char **null;
+
+	if (strncmp(e->path, r->prefix, r->cut) != 0 ||
+	    e->path[r->cut] != '/') {
+		return;
+	}
+	null = find_null(r, e->path);
+	if (e->kind == ZK_LOG_CREATE && e->data == NULL) {
+		PRE(r->n_nulls < NULLS_MAX);
+		r->nulls[r->n_nulls++] = strdup(e->path);
+	} else if (e->kind == ZK_LOG_DELETE && null != NULL) {
+		drop_null(r, null);
+	} else if (e->kind == ZK_LOG_SET && e->data == NULL && null == NULL) {
+		r->nulls[r->n_nulls++] = strdup(e->path);
+		r->each(r->ctx, e->path + r->cut, NULL, 0);
+	} else {
+		if (null != NULL) {
+			drop_null(r, null);
+		}
+		r->each(r->ctx, e->path + r->cut, e->data, e->n);
+	}
+}
+
+static void zk_replay(struct place *p,
+		      void (*each)(void *ctx, const char *name,
+				   const char *value, size_t n),
+		      void *ctx)
+{
+	struct zk_reading r = {.prefix = p->prefix,
+			       .cut = strlen(p->prefix),
+			       .each = each,
+			       .ctx = ctx};
+
+	(void)zk_log_read(zk_server_dir(p->zk), 0, 0, zk_see, &r);
+	while (r.n_nulls > 0) {
+		free(r.nulls[--r.n_nulls]);
+	}
+}
+
+/* ---- all ------------------------------------------------------------------*/
 
 struct place *place_open(enum place_kind kind, const char *tag, bool killed)
 {
@@ -355,10 +474,16 @@ struct place *place_open(enum place_kind kind, const char *tag, bool killed)
 	}
 	p->kind = kind;
 	temp_dir(p->dir, tag);
-	if (kind == PLACE_ETCD) {
+	switch (kind) {
+	case PLACE_ETCD:
 		etcd_start(p, killed);
-	} else {
+		break;
+	case PLACE_ZK:
+		zk_start(p);
+		break;
+	case PLACE_SQLITE:
 		sqlite_start(p, tag);
+		break;
 	}
 	return p;
 }
@@ -368,12 +493,18 @@ void place_free(struct place *p)
 	if (p == NULL) {
 		return;
 	}
-	if (p->kind == PLACE_ETCD) {
+	switch (p->kind) {
+	case PLACE_ETCD:
 		etcd_end(p);
-	} else {
+		break;
+	case PLACE_ZK:
+		zk_end(p);
+		break;
+	case PLACE_SQLITE:
 		(void)sqlite3_finalize(p->put);
 		(void)sqlite3_finalize(p->del);
 		(void)sqlite3_close(p->h);
+		break;
 	}
 	temp_remove(p->dir);
 	free(p);
@@ -382,21 +513,24 @@ void place_free(struct place *p)
 void place_uri(const struct place *p, const char *prefix,
 	       char buf[PLACE_URI_MAX])
 {
-	if (p->kind == PLACE_ETCD) {
+	switch (p->kind) {
+	case PLACE_ETCD:
 		(void)snprintf(buf, PLACE_URI_MAX, "etcd://%s%s",
 			       etcd_server_endpoints(p->server), prefix);
-	} else {
+		break;
+	case PLACE_ZK:
+		(void)snprintf(buf, PLACE_URI_MAX, "zk://%s%s",
+			       zk_server_endpoints(p->zk), prefix);
+		break;
+	case PLACE_SQLITE:
 		(void)snprintf(buf, PLACE_URI_MAX, "sqlite:%s%s%s", p->file,
 			       *prefix == '\0' ? "" : "?prefix=", prefix);
+		break;
 	}
 }
 
-void place_write(struct place *p, const struct place_op *ops, size_t n)
+static void sqlite_write(struct place *p, const struct place_op *ops, size_t n)
 {
-	if (p->kind == PLACE_ETCD) {
-		etcd_write(p, ops, n);
-		return;
-	}
 	sql(p, "BEGIN IMMEDIATE");
 	for (size_t i = 0; i < n; i++) {
 		sqlite_op(p, &ops[i]);
@@ -404,14 +538,29 @@ void place_write(struct place *p, const struct place_op *ops, size_t n)
 	sql(p, "COMMIT");
 }
 
+void place_write(struct place *p, const struct place_op *ops, size_t n)
+{
+	switch (p->kind) {
+	case PLACE_ETCD:
+		etcd_write(p, ops, n);
+		break;
+	case PLACE_ZK:
+		zk_write_ops(p, ops, n);
+		break;
+	case PLACE_SQLITE:
+		sqlite_write(p, ops, n);
+		break;
+	}
+}
+
 void place_record(struct place *p, const char *prefix)
 {
 	(void)snprintf(p->prefix, sizeof p->prefix, "%s", prefix);
 	if (p->kind == PLACE_ETCD) {
 		etcd_record(p);
-	} else {
+	} else if (p->kind == PLACE_SQLITE) {
 		sqlite_record(p);
-	}
+	} /* ZooKeeper's servers record by themselves */
 }
 
 void place_replay(struct place *p,
@@ -419,23 +568,40 @@ void place_replay(struct place *p,
 			       size_t n),
 		  void *ctx)
 {
-	if (p->kind == PLACE_ETCD) {
+	switch (p->kind) {
+	case PLACE_ETCD:
 		etcd_replay(p, each, ctx);
-	} else {
+		break;
+	case PLACE_ZK:
+		zk_replay(p, each, ctx);
+		break;
+	case PLACE_SQLITE:
 		sqlite_replay(p, each, ctx);
+		break;
 	}
 }
 
 void place_kill(struct place *p)
 {
-	PRE(p->kind == PLACE_ETCD);
+	PRE(p->kind != PLACE_SQLITE);
+	if (p->kind == PLACE_ZK) {
+		zk_hand_close(p->hand);
+		p->hand = NULL;
+		zk_server_kill(p->zk, 0);
+		return;
+	}
 	close_store(p);
 	etcd_server_kill(p->server, 0);
 }
 
 void place_restart(struct place *p)
 {
-	PRE(p->kind == PLACE_ETCD);
+	PRE(p->kind != PLACE_SQLITE);
+	if (p->kind == PLACE_ZK) {
+		zk_server_restart(p->zk, 0);
+		zk_open_hand(p);
+		return;
+	}
 	etcd_server_restart(p->server, 0);
 	open_store(p);
 }

@@ -1,18 +1,21 @@
-/* place.h: one end of a route in tests with real stores: an etcd server, or a
- * file, with a way to write to it that is not the agent's, and a record of all
- * that happened below a prefix that is not the product's own watch.
+/* place.h: one end of a route in tests with real stores: an etcd or a ZooKeeper
+ * server, or a file, with a way to write to it that is not the agent's, and a
+ * record of all that happened below a prefix that is not the product's own
+ * watch.
  *
  *   place_open -> write ..., record, kill, restart -> replay -> free
  *
  * etcd: written through store.h in one Txn, recorded by `etcdctl watch`.
  * sqlite: written through libsqlite3, recorded by triggers of the test's own.
+ * ZooKeeper: written through libzookeeper in one multi, recorded by the server
+ * itself: its transaction log. Null data is no value.
  */
 #ifndef KV_TEST_PLACE_H
 #define KV_TEST_PLACE_H
 
 #include "tests/fixtures/etcd_server.h"
 
-enum place_kind { PLACE_SQLITE, PLACE_ETCD };
+enum place_kind { PLACE_SQLITE, PLACE_ETCD, PLACE_ZK };
 
 #define PLACE_URI_MAX (TEMP_PATH_MAX + 64)
 
@@ -24,8 +27,8 @@ struct place_op {
 	size_t n;
 };
 
-/* Are the servers for it there? */
-bool place_available(enum place_kind kind);
+/* NULL: the servers for it are there. Else why not. */
+const char *place_missing(enum place_kind kind);
 /* Started. `killed`: the test will kill the server, so it has to keep what it
  * acknowledged. Whatever fails ends the test. */
 struct place *place_open(enum place_kind kind, const char *tag, bool killed);
@@ -46,7 +49,7 @@ void place_replay(struct place *p,
 			       size_t n),
 		  void *ctx);
 
-/* etcd: kill -9 of the server, and start it again where it was, healthy. */
+/* A server: kill -9, and start it again where it was, healthy. */
 void place_kill(struct place *p);
 void place_restart(struct place *p);
 /* Forgets history before now (etcd: compaction). */

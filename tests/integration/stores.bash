@@ -1,5 +1,6 @@
-# stores.bash: stores of either kind for shell tests, written by other means
-# than the program's own (etcdctl, sqlite3), and the route between two of them.
+# stores.bash: stores of each kind (sqlite, etcd, zk) for shell tests, written by
+# other means than the program's own (sqlite3, etcdctl, zkhand), and the route
+# between two of them.
 # Source it after lib.sh.
 #
 #   store_start a etcd ; store_fill a /app 1 300 v ; route a /app b /copy
@@ -9,29 +10,30 @@ declare -A STORE_KIND=()
 declare -A STORE_BACKUPS=()
 
 need_kind() {
-	if [ "$1" = etcd ]; then
-		need_etcd
-	else
-		need sqlite3 setpriv
-	fi
+	case $1 in
+	etcd) need_etcd ;;
+	zk) need_zk ;;
+	*) need sqlite3 setpriv ;;
+	esac
 }
+is_kind() { [ "${STORE_KIND[$1]}" = "$2" ]; }
 
 # store_start NAME KIND: running, empty.
 store_start() {
 	STORE_KIND[$1]=$2
-	if [ "$2" = etcd ]; then
-		etcd_start "$1" --fsync
-		return
-	fi
+	case $2 in
+	etcd) etcd_start "$1" --fsync && return ;;
+	zk) zk_start "$1" && return ;;
+	esac
 	check "make $1" "$KVMIRROR" store put "sqlite:$T/$1.db" /outside x
 }
 
 store_uri() {
-	if [ "${STORE_KIND[$1]}" = etcd ]; then
-		etcd_uri "$1" "$2"
-	else
-		printf 'sqlite:%s/%s.db?prefix=%s\n' "$T" "$1" "$2"
-	fi
+	case ${STORE_KIND[$1]} in
+	etcd) etcd_uri "$1" "$2" ;;
+	zk) zk_uri "$1" "$2" ;;
+	*) printf 'sqlite:%s/%s.db?prefix=%s\n' "$T" "$1" "$2" ;;
+	esac
 }
 
 sql() { sqlite3 -cmd '.timeout 10000' "$T/$1.db" "$2"; }
@@ -42,6 +44,10 @@ store_txn() {
 
 	if [ "${STORE_KIND[$1]}" = etcd ]; then
 		{ echo && cat && printf '\n\n'; } | ectl "$1" txn >/dev/null
+		return
+	fi
+	if is_kind "$1" zk; then
+		{ echo begin && cat && echo commit; } | zk_do "$1"
 		return
 	fi
 	{
@@ -62,6 +68,8 @@ store_del() { echo "del $2" | store_txn "$1" || fail "del $*"; }
 store_get() {
 	if [ "${STORE_KIND[$1]}" = etcd ]; then
 		ectl "$1" get "$2" --print-value-only
+	elif is_kind "$1" zk; then
+		zk_do "$1" <<<"get $2"
 	else
 		sql "$1" "SELECT value FROM kv WHERE key = '$2'"
 	fi
@@ -93,6 +101,8 @@ store_clear() {
 store_del_all() {
 	if [ "${STORE_KIND[$1]}" = etcd ]; then
 		ectl "$1" del "$2/" --prefix >/dev/null || fail "del $*"
+	elif is_kind "$1" zk; then
+		zk_do "$1" <<<"delall $2" || fail "del $*"
 	else
 		sql "$1" "DELETE FROM kv WHERE key GLOB '$2/*'" || fail "del $*"
 	fi
@@ -103,6 +113,8 @@ store_dump() {
 	if [ "${STORE_KIND[$1]}" = etcd ]; then
 		ectl "$1" get "$2/" --prefix | paste -d' ' - - |
 			sed "s|^$2||" | LC_ALL=C sort
+	elif is_kind "$1" zk; then
+		zk_do "$1" <<<"dump $2" | LC_ALL=C sort
 	else
 		sql "$1" "SELECT substr(key, 1 + length('$2')) || ' ' || value
 			FROM kv WHERE key GLOB '$2/*'" | LC_ALL=C sort
@@ -111,8 +123,10 @@ store_dump() {
 
 store_count() { store_dump "$1" "$2" | wc -l; }
 
-# Changes before now can no longer be told.
+# Changes before now can no longer be told. (ZooKeeper tells none of before in
+# the first place.)
 store_forget() {
+	! is_kind "$1" zk || return 0
 	if [ "${STORE_KIND[$1]}" = etcd ]; then
 		etcd_compact "$1"
 		return
@@ -127,6 +141,10 @@ store_forget() {
 store_wipe() {
 	if [ "${STORE_KIND[$1]}" = etcd ]; then
 		etcd_wipe "$@"
+		return
+	fi
+	if is_kind "$1" zk; then
+		zk_wipe "$1"
 		return
 	fi
 	check "new $1" "$KVMIRROR" store put "sqlite:$T/$1.new" /outside x
@@ -145,6 +163,8 @@ store_backup() {
 	if [ "${STORE_KIND[$1]}" = etcd ]; then
 		ectl "$1" snapshot save "$T/$1.backup" >/dev/null 2>&1 ||
 			fail "backup of $1"
+	elif is_kind "$1" zk; then
+		zk_backup "$1"
 	else
 		sql "$1" ".backup '$T/$1.backup'" || fail "backup of $1"
 	fi
@@ -156,6 +176,10 @@ store_restore() {
 	if [ "${STORE_KIND[$1]}" = sqlite ]; then
 		cp "$T/$1.backup" "$T/$1.new" || fail "restore $1"
 		sqlite_replace "$1" "$T/$1.new"
+		return
+	fi
+	if is_kind "$1" zk; then
+		zk_restore "$1"
 		return
 	fi
 	read -r -a ports <<<"${ETCD_PORTS[$1]}"

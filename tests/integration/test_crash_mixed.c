@@ -27,8 +27,8 @@ int main(void)
 	    cmocka_unit_test(survives_kills),
 	};
 
-	if (!place_available(PLACE_ETCD)) {
-		print_message("skipped: no etcd and etcdctl here\n");
+	if (place_missing(PLACE_ETCD) != NULL) {
+		print_message("SKIP: %s\n", place_missing(PLACE_ETCD));
 		return 77;
 	}
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,8 +60,8 @@ int main(void)
 	    cmocka_unit_test(survives_kills_of_all),
 	};
 
-	if (!place_available(PLACE_ETCD)) {
-		print_message("skipped: no etcd and etcdctl here\n");
+	if (place_missing(PLACE_ETCD) != NULL) {
+		print_message("SKIP: %s\n", place_missing(PLACE_ETCD));
 		return 77;
 	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
