@@ -320,7 +320,8 @@ struct store_write {
 	 * nothing is sent, so that the caller can look who is there now. */
 	uint64_t epoch;
 	/* [in] n == 0, or a lock (of any store object) and the token of the
-	 * hold: unless that hold stands, nothing is done: KV_CANNOT_LOCK. */
+	 * hold: unless that hold stands, nothing is done: KV_CANNOT_LOCK. It
+	 * counts as one of caps.max_ops. */
 	struct slice lock_key;
 	uint64_t lock_token;
 	store_write_cb cb;

@@ -84,6 +84,13 @@ static int check_fence(const struct store *st, const struct store_write *req,
 			       "write: backend %s has no locks to rely on",
 			       st->ops->name);
 	}
+	if (st->caps.max_ops > 0 && req->n_ops >= st->caps.max_ops) {
+		return kv_fail(
+		    err, KV_TOO_LARGE,
+		    "write: %zu operations and the lock are over the "
+		    "limit of %u",
+		    req->n_ops, st->caps.max_ops);
+	}
 	return check_key(st, req->lock_key, err);
 }
 

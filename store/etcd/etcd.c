@@ -236,13 +236,17 @@ static int etcd_open(struct store *st, struct kv_err *err)
 			     : slice_of(st->uri->prefix, st->uri->prefix_n);
 	set_caps(st, e);
 	etcd_client_init(&e->client);
+	etcd_lock_init(e);
 	return KV_OK;
 }
 
 static void etcd_close(struct store *st)
 {
-	struct etcd *e = etcd_of(st);
+	etcd_lock_close(etcd_of(st));
+}
 
+void etcd_lock_closed(struct etcd *e)
+{
 	etcd_client_close(&e->client, gone, e);
 }
 
@@ -259,6 +263,10 @@ static void etcd_cancel(struct store *st KV_UNUSED, struct store_req *req)
 	case STORE_REQ_NEXT:
 		etcd_changes_cancel(
 		    kv_container_of(req, struct store_next, req));
+		break;
+	case STORE_REQ_LOCK:
+		etcd_lock_cancel(
+		    kv_container_of(req, struct store_lock_req, req));
 		break;
 	default:
 		break;
@@ -287,6 +295,9 @@ const struct store_ops store_etcd_ops = {
     .changes = etcd_changes,
     .unwatch = etcd_unwatch,
     .write = etcd_write,
+    .lock = etcd_lock,
+    .unlock = etcd_unlock,
+    .renew = etcd_renew,
     .cancel = etcd_cancel,
     .close = etcd_close,
     .check_key = etcd_check_key,

@@ -38,6 +38,8 @@ static const struct row rows[] = {
      "check the options user and password"},
     {3, NULL, KV_BAD_ARGUMENT, KV_BAD_ARGUMENT, ETCD_REMEDY_NONE, NULL},
     {4, NULL, KV_TIMED_OUT, KV_UNKNOWN_OUTCOME, ETCD_REMEDY_ROTATE, NULL},
+    {5, "lease not found", KV_KEY_NOT_FOUND, KV_KEY_NOT_FOUND, ETCD_REMEDY_NONE,
+     NULL},
     {5, NULL, KV_BROKEN, KV_BROKEN, ETCD_REMEDY_NONE, NULL},
     {7, NULL, KV_DENIED, KV_DENIED, ETCD_REMEDY_NONE,
      "the user needs a role for this prefix"},

@@ -25,7 +25,9 @@ struct etcd {
 	struct etcd_client client;
 	struct etcd_keys keys;
 	char *raw_prefix;
-	size_t pair_size; /* bytes a pair, as seen lately; 0: none was seen */
+	size_t pair_size;   /* bytes a pair, as seen lately; 0: none was seen */
+	struct list leases; /* calls of etcd_lock.c that nobody waits for */
+	struct sched_timer leases_end;
 };
 
 static inline struct etcd *etcd_of(const struct store *st)
@@ -45,6 +47,15 @@ void etcd_scan_cancel(struct store_scan *req);
 
 int etcd_write(struct store *st, struct store_write *req);
 void etcd_write_cancel(struct store_write *req);
+
+int etcd_lock(struct store *st, struct store_lock_req *req);
+int etcd_unlock(struct store *st, struct store_lock_req *req);
+void etcd_renew(struct store *st, struct store_held *held);
+void etcd_lock_cancel(struct store_lock_req *req);
+void etcd_lock_init(struct etcd *e);
+/* Gives back what is held, not waiting for long; then etcd_lock_closed. */
+void etcd_lock_close(struct etcd *e);
+void etcd_lock_closed(struct etcd *e);
 
 #define ETCD_WATCH_SIZE sizeof(struct etcd_watch *)
 int etcd_changes(struct store_watch *w, struct store_next *req);

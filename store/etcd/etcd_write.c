@@ -3,7 +3,9 @@
  *   one put / delete without guard --> Put / DeleteRange (a Txn of one costs
  *                                      old servers several times as much)
  *   anything else --> Txn: guards as compares; puts and deletes where they
- *                     hold; where not, what the guarded keys have instead
+ *                     hold; where not, what the guarded keys have instead.
+ *                     A lock's hold comes first among the compares: its key
+ *                     still is the one that was created at the token
  *
  * Every outcome names its ops: done, refused, held back by another one's
  * refusal, unknown.
@@ -91,10 +93,43 @@ static void guard_failed(struct write *w, const struct store_op *op)
 		      kv_status_text(op->status));
 }
 
+/* The first part of a refusal: the key of the lock that the write relies on.
+ * Is the hold over? */
+static bool is_fenced(struct write *w, const Etcdserverpb__TxnResponse *m)
+{
+	struct store_write *req = w->req;
+	const Etcdserverpb__RangeResponse *r;
+	char key[SLICE_PRINT_MAX];
+
+	if (m->n_responses == 0 ||
+	    m->responses[0]->response_case !=
+		ETCDSERVERPB__RESPONSE_OP__RESPONSE_RESPONSE_RANGE) {
+		return false;
+	}
+	r = m->responses[0]->response_range;
+	if (r->n_kvs > 0 &&
+	    (uint64_t)r->kvs[0]->create_revision == req->lock_token) {
+		return false;
+	}
+	set_all(req, KV_CANCELED);
+	(void)kv_fail(&req->err, KV_CANNOT_LOCK,
+		      "etcd: lock %s with token %llu is held no more",
+		      slice_print(req->lock_key, key, sizeof key),
+		      (unsigned long long)req->lock_token);
+	return true;
+}
+
 static int take_failure(struct write *w, const Etcdserverpb__TxnResponse *m)
 {
 	struct store_write *req = w->req;
 	size_t i, k = 0;
+
+	if (req->lock_key.n > 0) {
+		if (is_fenced(w, m)) {
+			return KV_CANNOT_LOCK;
+		}
+		k = 1;
+	}
 
 	for (i = 0; i < req->n_ops; i++) {
 		struct store_op *op = &req->ops[i];
@@ -322,17 +357,39 @@ static void fill_guard(struct parts *p, const struct store_op *op,
 	p->failure.request_range = &p->range;
 }
 
+/* False: no memory. */
+static bool fill_fence(struct write *w, Etcdserverpb__TxnRequest *m,
+		       struct parts *p)
+{
+	const struct store_op hold = {.guard = STORE_GUARD_ABSENT};
+	struct slice key =
+	    etcd_keys_store(&w->e->keys, &w->arena, w->req->lock_key);
+
+	if (key.p == NULL) {
+		return false;
+	}
+	fill_guard(p, &hold, etcd_bytes(key));
+	p->compare.create_revision = (int64_t)w->req->lock_token;
+	m->compare[m->n_compare++] = &p->compare;
+	m->failure[m->n_failure++] = &p->failure;
+	return true;
+}
+
 static uint8_t *pack_txn(struct write *w, size_t *n)
 {
 	Etcdserverpb__TxnRequest m = ETCDSERVERPB__TXN_REQUEST__INIT;
 	size_t i, n_ops = w->req->n_ops;
-	struct parts *parts = arena_alloc(&w->arena, n_ops * sizeof *parts);
+	struct parts *parts =
+	    arena_alloc(&w->arena, (n_ops + 1) * sizeof *parts);
 
-	m.compare = arena_alloc(&w->arena, n_ops * sizeof *m.compare);
+	m.compare = arena_alloc(&w->arena, (n_ops + 1) * sizeof *m.compare);
 	m.success = arena_alloc(&w->arena, n_ops * sizeof *m.success);
-	m.failure = arena_alloc(&w->arena, n_ops * sizeof *m.failure);
+	m.failure = arena_alloc(&w->arena, (n_ops + 1) * sizeof *m.failure);
 	if (parts == NULL || m.compare == NULL || m.success == NULL ||
 	    m.failure == NULL) {
+		return NULL;
+	}
+	if (w->req->lock_key.n > 0 && !fill_fence(w, &m, &parts[n_ops])) {
 		return NULL;
 	}
 	for (i = 0; i < n_ops; i++) {
@@ -373,7 +430,8 @@ static void pack(struct write *w)
 	const struct store_write *req = w->req;
 	struct etcd_call *c = &w->call;
 
-	if (req->n_ops > 1 || req->ops[0].guard != STORE_GUARD_NONE) {
+	if (req->n_ops > 1 || req->ops[0].guard != STORE_GUARD_NONE ||
+	    req->lock_key.n > 0) {
 		c->path = "/etcdserverpb.KV/Txn";
 		c->frame = pack_txn(w, &c->frame_n);
 	} else {

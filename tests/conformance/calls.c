@@ -40,6 +40,11 @@ static void on_next(struct store_next *req)
 	note_callback(req->data, &req->err);
 }
 
+static void on_lock(struct store_lock_req *req)
+{
+	note_callback(req->data, &req->err);
+}
+
 struct call *call_new(struct world *w, struct store *st, int kind)
 {
 	struct call *c = calloc(1, sizeof *c);
@@ -66,6 +71,12 @@ struct call *call_new(struct world *w, struct store *st, int kind)
 		c->u.single.cb = on_single;
 		c->u.single.data = c;
 		c->err = &c->u.single.err;
+		break;
+	case CALL_LOCK:
+		c->kind = CALL_LOCK;
+		c->u.lock.cb = on_lock;
+		c->u.lock.data = c;
+		c->err = &c->u.lock.err;
 		break;
 	default:
 		c->kind = CALL_NEXT;
@@ -188,6 +199,43 @@ struct call *start_scan(struct world *w, struct store *st, scan_fn fn,
 	c->u.scan.limit = limit;
 	call_begin(c);
 	call_submitted(c, fn(st, &c->u.scan));
+	return c;
+}
+
+static void on_lost(void *ctx, const struct kv_err *why)
+{
+	struct call *c = ctx;
+
+	assert_int_not_equal(why->status, KV_OK);
+	assert_true(why->text[0] != '\0');
+	c->lost++;
+}
+
+struct call *start_lock(struct world *w, struct store *st, struct slice key,
+			bool try_only)
+{
+	struct call *c = call_new(w, st, CALL_LOCK);
+
+	c->u.lock.key = key;
+	c->u.lock.value = S("holder");
+	c->u.lock.ttl_ms = 1000;
+	c->u.lock.try_only = try_only;
+	c->u.lock.lost = on_lost;
+	c->u.lock.lost_ctx = c;
+	call_begin(c);
+	call_submitted(c, store_lock(st, &c->u.lock));
+	return c;
+}
+
+struct call *start_unlock(struct world *w, struct store *st,
+			  const struct call *held)
+{
+	struct call *c = call_new(w, st, CALL_LOCK);
+
+	c->u.lock.key = held->u.lock.key;
+	c->u.lock.token = held->u.lock.token;
+	call_begin(c);
+	call_submitted(c, store_unlock(st, &c->u.lock));
 	return c;
 }
 

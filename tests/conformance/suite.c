@@ -8,7 +8,7 @@
 static const struct group groups[] = {
     {"open", group_open},   {"single", group_single}, {"keys", group_keys},
     {"scan", group_scan},   {"write", group_write},   {"watch", group_watch},
-    {"calls", group_calls}, {"server", group_server},
+    {"calls", group_calls}, {"server", group_server}, {"lock", group_lock},
 };
 
 enum { SKIPPED = 77, USAGE = 2 };

@@ -96,8 +96,9 @@ struct call {
 		struct store_write write;
 		struct store_single single;
 		struct store_next next;
+		struct store_lock_req lock;
 	} u;
-	enum { CALL_SCAN, CALL_WRITE, CALL_SINGLE, CALL_NEXT } kind;
+	enum { CALL_SCAN, CALL_WRITE, CALL_SINGLE, CALL_NEXT, CALL_LOCK } kind;
 	bool inside;	  /* the submission has not returned yet */
 	bool early;	  /* called back from inside it: forbidden */
 	int rv;		  /* of the submission */
@@ -106,6 +107,7 @@ struct call {
 	unsigned expects; /* callbacks that must come: 1, or more when a test
 			     submits again */
 	const struct kv_err *err;
+	unsigned lost;		/* a lock: how often it was said to be lost */
 	struct store_op ops[2]; /* for a test's use */
 	/* May be NULL: runs in the callback. */
 	void (*hook)(struct call *c);
@@ -178,6 +180,11 @@ struct call *start_write(struct world *w, struct store *st,
 			 struct store_op *ops, size_t n);
 struct call *start_next(struct world *w, struct store_watch *watch,
 			uint64_t want);
+struct call *start_lock(struct world *w, struct store *st, struct slice key,
+			bool try_only);
+/* Gives back what `held` got. */
+struct call *start_unlock(struct world *w, struct store *st,
+			  const struct call *held);
 
 /* Submitted and waited for; look at ->status and ->u. */
 struct call *do_get(struct world *w, struct store *st, struct slice key);
@@ -309,5 +316,6 @@ int group_write(void);
 int group_watch(void);
 int group_calls(void);
 int group_server(void);
+int group_lock(void);
 
 #endif /* KV_SUITE_H */

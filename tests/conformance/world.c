@@ -222,6 +222,7 @@ static void free_call(struct call *c)
 		store_batch_free(c->u.next.batch);
 		break;
 	case CALL_WRITE:
+	case CALL_LOCK:
 		break;
 	}
 	free(c);
