@@ -93,6 +93,7 @@ struct kvfile {
 	uint64_t epoch;
 	uint32_t waited_ms;    /* for a lock, in this transaction's step */
 	atomic_bool *canceled; /* of the job under way, or NULL */
+	uint64_t now_ms; /* a write: the wall's time when it was submitted */
 };
 
 /* Where a transaction stands. */
@@ -156,6 +157,35 @@ int kvfile_scan(struct kvfile *f, const struct store *st,
 /* POST: the ops' results and req->err are set. */
 int kvfile_write(struct kvfile *f, const struct store *st,
 		 struct store_write *req) KV_MUSTCHECK;
+
+/* Does an op without its guard, inside a transaction; a delete of a missing key
+ * does nothing. SQLite's code. */
+int kvfile_do(struct kvfile *f, struct store_op *op,
+	      struct slice key) KV_MUSTCHECK;
+
+/* ---- locks: kvfile_lock.c -------------------------------------------------*/
+
+/* A lock is a key, and beside it a row that says until when it stands. */
+struct kvfile_hold {
+	struct slice key; /* stored */
+	struct slice value;
+	uint64_t token;
+	uint64_t now_ms; /* the wall's */
+	uint32_t ttl_ms;
+};
+
+/* Each in one transaction. Takes it: token set, or KV_CANNOT_LOCK. */
+int kvfile_lock(struct kvfile *f, struct kvfile_hold *hold,
+		struct kv_err *err) KV_MUSTCHECK;
+/* KV_CANNOT_LOCK: it is over. */
+int kvfile_renew(struct kvfile *f, const struct kvfile_hold *hold,
+		 struct kv_err *err) KV_MUSTCHECK;
+/* KV_KEY_NOT_FOUND: it is over. */
+int kvfile_unlock(struct kvfile *f, const struct kvfile_hold *hold,
+		  struct kv_err *err) KV_MUSTCHECK;
+/* Inside a transaction. KV_CANNOT_LOCK: it is over. */
+int kvfile_holds(struct kvfile *f, const struct kvfile_hold *hold,
+		 struct kv_err *err) KV_MUSTCHECK;
 
 /* A watch's place. */
 struct kvfile_cursor {

@@ -101,6 +101,18 @@ static int look_up(struct kvfile *f, struct slice key, bool *there,
 	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
+int kvfile_do(struct kvfile *f, struct store_op *op, struct slice key)
+{
+	uint64_t version;
+	bool there;
+	int rc = look_up(f, key, &there, &version);
+
+	if (rc != SQLITE_OK || (op->kind == STORE_OP_DELETE && !there)) {
+		return rc;
+	}
+	return apply(f, op, key, there);
+}
+
 /* The first failed guard becomes the request's error. */
 static void note_failure(struct store_write *req, const struct store_op *op)
 {
@@ -177,6 +189,25 @@ static void undo_results(struct store_write *req)
 	}
 }
 
+/* Does the hold stand that the write relies on? */
+static int check_hold(struct kvfile *f, const struct store *st,
+		      struct store_write *req)
+{
+	struct kvfile_hold hold = {.token = req->lock_token,
+				   .now_ms = f->now_ms};
+	struct arena arena = {0};
+	int rv;
+
+	if (req->lock_key.n == 0) {
+		return KV_OK;
+	}
+	hold.key = store_stored_key(st, &arena, req->lock_key);
+	rv = hold.key.p == NULL ? no_memory(&req->err)
+				: kvfile_holds(f, &hold, &req->err);
+	arena_free(&arena);
+	return rv;
+}
+
 int kvfile_write(struct kvfile *f, const struct store *st,
 		 struct store_write *req)
 {
@@ -193,7 +224,14 @@ int kvfile_write(struct kvfile *f, const struct store *st,
 			     "%s: another file stands there now", f->path);
 		goto err_all;
 	}
-	rv = do_ops(f, st, req);
+	rv = check_hold(f, st, req);
+	if (rv == KV_CANNOT_LOCK) {
+		kvfile_end(f);
+		return rv; /* the ops are as they came: canceled */
+	}
+	if (rv == KV_OK) {
+		rv = do_ops(f, st, req);
+	}
 	if (rv != KV_OK) {
 		kvfile_end(f);
 		goto err_all;

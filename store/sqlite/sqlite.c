@@ -2,6 +2,7 @@
  * store's one worker, which alone touches the file.
  *
  *   scan, write --> job ------------------> kvfile_scan, _write --> store_done
+ *   lock, unlock -> job ------------------> kvfile_lock, _unlock -> store_done
  *   changes ------> job ------------------> kvfile_changes
  *                    ^                        | batch, error    --> store_done
  *                    |                        | nothing new
@@ -68,6 +69,7 @@ struct job {
 	struct backend *backend;
 	struct store_req *req;
 	atomic_bool canceled;
+	uint64_t now_ms; /* the wall's, at submission */
 };
 
 static const struct option_row options[] = {
@@ -108,6 +110,7 @@ static void work_write(struct worker_job *work)
 	    kv_container_of(job->req, struct store_write, req);
 
 	b->file.canceled = &job->canceled;
+	b->file.now_ms = job->now_ms;
 	(void)!kvfile_write(&b->file, b->store, req);
 	b->file.canceled = NULL;
 }
@@ -164,6 +167,7 @@ static int submit(struct store *st, struct store_req *req,
 	job->work.done = done;
 	job->backend = b;
 	job->req = req;
+	job->now_ms = sched_wall(st->sched);
 	atomic_init(&job->canceled, false);
 	req->impl = job;
 	worker_submit(b->worker, &job->work);
@@ -178,6 +182,177 @@ static int sqlite_scan(struct store *st, struct store_scan *req)
 static int sqlite_write(struct store *st, struct store_write *req)
 {
 	return submit(st, &req->req, work_write, done_write, &req->err);
+}
+
+/* ---- locks: the file's, this machine's ------------------------------------*/
+
+/* A job about a lock: the caller's request, or a renewal (req NULL). */
+struct lock_job {
+	struct worker_job work;
+	struct backend *backend;
+	struct store_lock_req *req;
+	struct kvfile_hold hold;
+	struct arena arena;
+	uint64_t held; /* renewal: id of the hold */
+	uint64_t sent_ms;
+	struct kv_err err;
+};
+
+static struct lock_job *lock_job_of(struct worker_job *work)
+{
+	return kv_container_of(work, struct lock_job, work);
+}
+
+static void lock_job_free(struct lock_job *job)
+{
+	arena_free(&job->arena);
+	kv_free(job);
+}
+
+/* NULL: no memory. */
+static struct lock_job *lock_job_new(struct store *st, struct slice key,
+				     uint64_t token, uint32_t ttl_ms)
+{
+	struct lock_job *job = kv_calloc(1, sizeof *job);
+
+	if (job == NULL) {
+		return NULL;
+	}
+	job->backend = st->impl;
+	job->hold.key = store_stored_key(st, &job->arena, key);
+	job->hold.token = token;
+	job->hold.ttl_ms = ttl_ms;
+	job->hold.now_ms = sched_wall(st->sched);
+	job->sent_ms = sched_now(st->sched);
+	if (job->hold.key.p == NULL) {
+		lock_job_free(job);
+		return NULL;
+	}
+	return job;
+}
+
+static void work_lock(struct worker_job *work)
+{
+	struct lock_job *job = lock_job_of(work);
+
+	(void)!kvfile_lock(&job->backend->file, &job->hold, &job->err);
+}
+
+static void work_unlock(struct worker_job *work)
+{
+	struct lock_job *job = lock_job_of(work);
+
+	(void)!kvfile_unlock(&job->backend->file, &job->hold, &job->err);
+}
+
+static void work_renew(struct worker_job *work)
+{
+	struct lock_job *job = lock_job_of(work);
+
+	(void)!kvfile_renew(&job->backend->file, &job->hold, &job->err);
+}
+
+static void done_lock(struct worker_job *work)
+{
+	struct lock_job *job = lock_job_of(work);
+	struct store_lock_req *req = job->req;
+	struct store *st = job->backend->store;
+
+	req->err = job->err;
+	if (req->err.status == KV_OK) {
+		req->token = job->hold.token;
+		if (store_held_add(st, req, req->ttl_ms, job->sent_ms) ==
+		    NULL) {
+			/* It ends with its time. */
+			(void)kv_fail(&req->err, KV_NO_MEMORY,
+				      "no memory for a lock");
+		}
+		wake_all(job->backend);
+	}
+	lock_job_free(job);
+	store_done(&req->req);
+}
+
+static void done_unlock(struct worker_job *work)
+{
+	struct lock_job *job = lock_job_of(work);
+	struct store_lock_req *req = job->req;
+
+	wake_all(job->backend);
+	if (req != NULL) {
+		req->err = job->err;
+		store_done(&req->req);
+	}
+	lock_job_free(job);
+}
+
+/* A renewal that failed is followed by the next; the deadline decides. */
+static void done_renew(struct worker_job *work)
+{
+	struct lock_job *job = lock_job_of(work);
+	struct store_held *h = store_held_by_id(job->backend->store, job->held);
+
+	if (h != NULL && job->err.status == KV_OK) {
+		store_held_renewed(h, job->sent_ms);
+	} else if (h != NULL && job->err.status == KV_CANNOT_LOCK) {
+		store_held_lost(h, &job->err);
+	}
+	lock_job_free(job);
+}
+
+static int lock_submit(struct lock_job *job, struct store_lock_req *req,
+		       void (*work)(struct worker_job *),
+		       void (*done)(struct worker_job *))
+{
+	if (job == NULL) {
+		return kv_fail(&req->err, KV_NO_MEMORY, "no memory for a lock");
+	}
+	job->req = req;
+	job->work.work = work;
+	job->work.done = done;
+	worker_submit(job->backend->worker, &job->work);
+	return KV_OK;
+}
+
+static int sqlite_lock(struct store *st, struct store_lock_req *req)
+{
+	struct lock_job *job = lock_job_new(st, req->key, 0, req->ttl_ms);
+
+	if (job != NULL) {
+		job->hold.value = req->value;
+	}
+	return lock_submit(job, req, work_lock, done_lock);
+}
+
+static int sqlite_unlock(struct store *st, struct store_lock_req *req)
+{
+	return lock_submit(
+	    lock_job_new(st, req->held->key, req->held->token, 0), req,
+	    work_unlock, done_unlock);
+}
+
+static void sqlite_renew(struct store *st, struct store_held *h)
+{
+	struct lock_job *job = lock_job_new(st, h->key, h->token, h->ttl_ms);
+
+	if (job != NULL) {
+		job->held = h->id;
+		(void)!lock_submit(job, NULL, work_renew, done_renew);
+	}
+}
+
+/* Before the file is closed, as jobs are in order. */
+static void unlock_all(struct store *st)
+{
+	for (struct list *l = st->held.next; l != &st->held; l = l->next) {
+		struct store_held *h =
+		    kv_container_of(l, struct store_held, link);
+		struct lock_job *job = lock_job_new(st, h->key, h->token, 0);
+
+		if (job != NULL) {
+			(void)!lock_submit(job, NULL, work_unlock, done_unlock);
+		}
+	}
 }
 
 /* ---- changes
@@ -333,6 +508,9 @@ static void sqlite_cancel(struct store *st KV_UNUSED, struct store_req *req)
 	struct watch *wi;
 	struct job *job;
 
+	if (req->kind == STORE_REQ_LOCK) {
+		return; /* done soon */
+	}
 	if (req->kind != STORE_REQ_NEXT) {
 		job = req->impl;
 		atomic_store(&job->canceled, true);
@@ -529,6 +707,7 @@ static void sqlite_close(struct store *st)
 	struct backend *b = st->impl;
 
 	PRE(list_empty(&b->waiting));
+	unlock_all(st);
 	notice_stop(&b->notice);
 	notice_close(&b->notice, notice_closed);
 }
@@ -557,6 +736,9 @@ const struct store_ops store_sqlite_ops = {
     .changes = sqlite_changes,
     .unwatch = sqlite_unwatch,
     .write = sqlite_write,
+    .lock = sqlite_lock,
+    .unlock = sqlite_unlock,
+    .renew = sqlite_renew,
     .cancel = sqlite_cancel,
     .close = sqlite_close,
     .same_place = sqlite_same_place,
