@@ -158,6 +158,26 @@ static void decide_by_row(struct apply *a, struct batch_item *it)
 	}
 }
 
+static bool is_absent_put(const struct batch_item *it)
+{
+	return it->step == ITEM_WRITE && !it->is_delete &&
+	       it->guard == STORE_GUARD_ABSENT;
+}
+
+static size_t absent_intents(const struct batch_item *it)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < it->n_intents; i++) {
+		const struct state_intent *in = &it->intents[i];
+
+		n += !in->is_delete && !in->versioned ? 1 : 0;
+	}
+	return n;
+}
+
+/* Each put that is guarded by absence has an intent of its own, so that whoever
+ * finds them open knows how many may still land. */
 static bool wants_intent(const struct batch_item *it)
 {
 	const struct state_intent *last;
@@ -172,7 +192,8 @@ static bool wants_intent(const struct batch_item *it)
 	last = &it->intents[it->n_intents - 1];
 	return last->is_delete != it->is_delete ||
 	       last->source_index != it->source_index ||
-	       (!it->is_delete && !kv_hash_eq(&last->hash, &it->hash));
+	       (!it->is_delete && !kv_hash_eq(&last->hash, &it->hash)) ||
+	       (is_absent_put(it) && absent_intents(it) <= it->doubts);
 }
 
 static bool look_needed(const struct apply *a)
@@ -198,6 +219,14 @@ static void look_work(struct worker_job *job)
 			sched_wall(a->env->sched), &a->intent_id, &a->job_err);
 }
 
+static bool take_intent(struct batch *b, struct batch_item *it,
+			struct state_intent *in)
+{
+	in->versioned = state_intent_is_versioned(in);
+	in->by_row = NULL;
+	return batch_add_intent(b, it, in);
+}
+
 /* Takes over the rows and the intents that the transaction read and saved;
  * false: no memory (they stay open in the state, which is safe). */
 static bool look_take(struct apply *a)
@@ -213,7 +242,7 @@ static bool look_take(struct apply *a)
 		struct batch_item *it = &b->items[i];
 
 		if (wants_intent(it) &&
-		    !batch_add_intent(b, it, &a->intents[intent++])) {
+		    !take_intent(b, it, &a->intents[intent++])) {
 			return false;
 		}
 	}
@@ -253,6 +282,23 @@ static void look_done(struct worker_job *job)
 	}
 }
 
+/* What stands in the ledger guards a key that is looked up: its row is the last
+ * one of look_rows. */
+static void look_intent(struct apply *a, const struct batch_item *it)
+{
+	struct state_intent *in = &a->intents[a->n_intents++];
+
+	memset(in, 0, sizeof *in);
+	in->key = it->key;
+	in->is_delete = it->is_delete;
+	in->source_index = it->source_index;
+	in->hash = it->hash;
+	in->versioned = it->guard == STORE_GUARD_VERSION;
+	if (it->step == ITEM_LOOK) {
+		in->by_row = &a->look_rows[a->n_look - 1];
+	}
+}
+
 static bool look_prepare(struct apply *a)
 {
 	struct batch *b = a->batch;
@@ -275,12 +321,7 @@ static bool look_prepare(struct apply *a)
 			a->look_keys[a->n_look++] = it->key;
 		}
 		if (wants_intent(it)) {
-			struct state_intent *in = &a->intents[a->n_intents++];
-
-			in->key = it->key;
-			in->is_delete = it->is_delete;
-			in->source_index = it->source_index;
-			in->hash = it->hash;
+			look_intent(a, it);
 		}
 	}
 	return true;
@@ -324,28 +365,12 @@ static void count_written(struct apply *a, struct batch_item *it)
 	env->written_bytes += it->key.n + content_size(it->content);
 }
 
-static bool has_put_intent(const struct batch_item *it)
-{
-	for (size_t i = 0; i < it->n_intents; i++) {
-		if (!it->intents[i].is_delete) {
-			return true;
-		}
-	}
-	return false;
-}
-
 static void op_done(struct apply *a, struct batch_item *it,
 		    const struct store_op *op)
 {
 	static const struct store_version none;
 
 	count_written(a, it);
-	if (it->is_delete && it->unsettled && has_put_intent(it)) {
-		/* An earlier put of ours may land in the emptied place. The
-		 * ledger's row stays until that has been looked at. */
-		it->step = ITEM_WAIT;
-		return;
-	}
 	if (!it->is_delete) {
 		apply_item_row(it, STATE_ROW_OWNED, it->source_index,
 			       op->version, &it->hash);
@@ -390,6 +415,7 @@ static bool op_result(struct apply *a, struct batch_item *it,
 		op_refused(a, it, op->status);
 		return false;
 	case KV_UNKNOWN_OUTCOME:
+		it->doubts += is_absent_put(it) ? 1 : 0;
 		it->step = ITEM_READ;
 		it->unsettled = true;
 		return false;
@@ -522,6 +548,11 @@ static void op_fill(struct store_op *op, const struct batch_item *it)
 	op->status = KV_CANCELED;
 }
 
+static bool is_ready(const struct apply *a, const struct batch_item *it)
+{
+	return it->step == ITEM_WRITE && apply_held_until(a, it) == 0;
+}
+
 /* Gathers what one write can take. */
 static bool write_prepare(struct apply *a)
 {
@@ -542,7 +573,7 @@ static bool write_prepare(struct apply *a)
 		const struct batch_item *it = &b->items[i];
 		size_t size = it->key.n + content_size(it->content);
 
-		if (it->step != ITEM_WRITE ||
+		if (!is_ready(a, it) ||
 		    (n > 0 && bytes + size > caps->max_bytes)) {
 			continue;
 		}
@@ -581,6 +612,24 @@ static void write_start(struct apply *a)
 /* ---- WAIT
  * --------------------------------------------------------------------*/
 
+/* So often an apply looks whether its park has room. */
+#define PARK_LOOK_MS 50
+
+/* A put of ours whose outcome was unknown, and that was guarded by the key's
+ * absence, could land in the place that a delete has emptied: such a delete
+ * waits until that put is dead. */
+uint64_t apply_held_until(const struct apply *a, const struct batch_item *it)
+{
+	uint64_t until = 0;
+
+	if (it->step == ITEM_WAIT) {
+		until = it->dead_at_ms + 1;
+	} else if (it->step == ITEM_WRITE && it->is_delete) {
+		until = env_ghost_until(a->env, it->key);
+	}
+	return until <= sched_now(a->env->sched) ? 0 : until;
+}
+
 static void wait_fire(struct sched_timer *t)
 {
 	struct apply *a = kv_container_of(t, struct apply, timer);
@@ -588,8 +637,7 @@ static void wait_fire(struct sched_timer *t)
 	for (size_t i = 0; i < a->batch->n; i++) {
 		struct batch_item *it = &a->batch->items[i];
 
-		if (it->step == ITEM_WAIT &&
-		    sched_now(a->env->sched) > a->dead_at_ms) {
+		if (it->step == ITEM_WAIT && apply_held_until(a, it) == 0) {
 			it->step = ITEM_READ;
 			it->unsettled = false;
 		}
@@ -597,39 +645,55 @@ static void wait_fire(struct sched_timer *t)
 	apply_step(a);
 }
 
-static void wait_start(struct apply *a)
+/* Until the first of the items may go on. */
+static void wait_start(struct apply *a, uint64_t most_ms)
 {
 	uint64_t now = sched_now(a->env->sched);
-	uint64_t delay = a->dead_at_ms > now ? a->dead_at_ms - now : 0;
+	uint64_t delay = most_ms;
 
+	for (size_t i = 0; i < a->batch->n; i++) {
+		const struct batch_item *it = &a->batch->items[i];
+		uint64_t until = apply_held_until(a, it);
+
+		if (until > 0) {
+			delay = KV_MIN(delay, until - now);
+		} else if (it->step != ITEM_DONE) {
+			delay = 0;
+		}
+	}
 	a->timer.fire = wait_fire;
-	sched_timer_start(a->env->sched, &a->timer, delay + 1);
+	sched_timer_start(a->env->sched, &a->timer, delay);
+	if (a->events->rested != NULL) {
+		a->events->rested(a);
+	}
+}
+
+static void park_or_wait(struct apply *a)
+{
+	struct kv_err err = {0};
+
+	if (a->park == NULL || a->park == a) {
+		wait_start(a, UINT64_MAX);
+	} else if (apply_park(a, &err)) {
+		apply_step(a);
+	} else if (err.status != KV_OK) {
+		apply_trouble(a, &err);
+	} else {
+		wait_start(a, PARK_LOOK_MS);
+	}
 }
 
 /* ---- what comes next
  * -----------------------------------------------------------*/
 
-/* A put of ours whose outcome was unknown, and that was guarded by the key's
- * absence, could land in the place that a delete has emptied: such a delete
- * waits until that put is dead. */
-static void write_or_wait(struct apply *a)
+static bool any_ready(const struct apply *a)
 {
-	uint64_t now = sched_now(a->env->sched);
-	uint64_t until = 0;
-
 	for (size_t i = 0; i < a->batch->n; i++) {
-		const struct batch_item *it = &a->batch->items[i];
-
-		if (it->step == ITEM_WRITE && it->is_delete) {
-			until = KV_MAX(until, env_ghost_until(a->env, it->key));
+		if (is_ready(a, &a->batch->items[i])) {
+			return true;
 		}
 	}
-	if (until <= now) {
-		write_start(a);
-		return;
-	}
-	a->timer.fire = wait_fire;
-	sched_timer_start(a->env->sched, &a->timer, until - now + 1);
+	return false;
 }
 
 static bool any_in(const struct apply *a, enum item_step step)
@@ -656,18 +720,38 @@ static void end_abort(struct apply *a)
 	a->events->aborted(a);
 }
 
-static void begin_save(struct apply *a)
+/* The checkpoint must not go over rows that are not saved. */
+static bool save_must_wait(const struct apply *a)
+{
+	if (a->before != NULL && !apply_is_idle(a->before)) {
+		return true;
+	}
+	if (a->park == a) {
+		return a->beside[0]->saving || a->beside[1]->saving;
+	}
+	return a->park != NULL && a->batch->move && a->park->saving;
+}
+
+/* All up to the batch's index is at the target, but for what is parked. */
+static void move_on(struct apply *a)
 {
 	struct route_env *env = a->env;
 
-	if (a->before != NULL && !apply_is_idle(a->before)) {
-		/* The checkpoint must not go over rows that are not saved. */
-		a->waiting = true;
+	env->reached = KV_MAX(env->reached, a->batch->index);
+	if (a->park == NULL || a->park == a || apply_is_idle(a->park)) {
+		env->cp.index = KV_MAX(env->cp.index, env->reached);
+	}
+}
+
+static void begin_save(struct apply *a)
+{
+	a->waiting = save_must_wait(a);
+	if (a->waiting) {
 		return;
 	}
 	a->saving = true;
 	if (a->batch->move && !a->held) {
-		env->cp.index = KV_MAX(env->cp.index, a->batch->index);
+		move_on(a);
 	}
 	a->events->written(a);
 	apply_save_start(a);
@@ -678,13 +762,15 @@ void apply_step(struct apply *a)
 	if (a->busy || a->batch == NULL) {
 		return;
 	}
+	sched_timer_stop(&a->timer);
 	if (a->aborting) {
 		end_abort(a);
 	} else if (a->troubled) {
 		return;
 	} else if (a->saving) {
 		apply_save_start(a);
-	} else if (a->waiting && !apply_is_idle(a->before)) {
+	} else if (a->waiting && a->before != NULL &&
+		   !apply_is_idle(a->before)) {
 		return;
 	} else if (a->held) {
 		begin_save(a);
@@ -692,12 +778,12 @@ void apply_step(struct apply *a)
 		look_start(a);
 	} else if (any_in(a, ITEM_WRITE) && apply_journal_needed(a)) {
 		apply_journal_start(a);
-	} else if (any_in(a, ITEM_WRITE)) {
-		write_or_wait(a);
+	} else if (any_ready(a)) {
+		write_start(a);
 	} else if (any_in(a, ITEM_READ)) {
 		apply_read_start(a);
-	} else if (any_in(a, ITEM_WAIT)) {
-		wait_start(a);
+	} else if (any_in(a, ITEM_WRITE) || any_in(a, ITEM_WAIT)) {
+		park_or_wait(a);
 	} else {
 		begin_save(a);
 	}

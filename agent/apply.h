@@ -35,6 +35,8 @@ struct apply_events {
 	void (*trouble)(struct apply *a, const struct kv_err *err);
 	/* After apply_abort: idle; open intents stay in the state. */
 	void (*aborted)(struct apply *a);
+	/* May be NULL. It only waits: see apply_rests. */
+	void (*rested)(struct apply *a);
 };
 
 struct apply_save;
@@ -46,6 +48,12 @@ struct apply {
 	struct batch *batch; /* NULL: idle */
 	/* Rows that this one saves must be there before ours are looked up. */
 	const struct apply *before;
+	/* Takes over the keys that have to wait for a write that may still
+	 * land, so that the others go on; NULL: all wait. Meanwhile the
+	 * checkpoint stays where it is. The park's own park is itself. */
+	struct apply *park;
+	/* A park: no checkpoint is saved beside one of theirs. */
+	const struct apply *beside[2];
 	bool busy;    /* a job or request is outstanding */
 	bool waiting; /* for `before` */
 	bool troubled;
@@ -98,6 +106,16 @@ void apply_retry(struct apply *a);
 
 /* Goes on if it waited for a->before, which has saved. */
 void apply_wake(struct apply *a);
+
+/* Does it do nothing but wait for a time? Keys may be put into its batch, and
+ * taken out. */
+bool apply_rests(const struct apply *a);
+
+/* A batch is about to start: what the park holds of its keys is taken back, the
+ * batch's changes being newer. False: not now, the park is at work on one. *err
+ * is set when memory ran out. */
+bool apply_unpark(struct apply *park, struct batch *b,
+		  struct kv_err *err) KV_MUSTCHECK;
 
 /* Gives up: cancels what is outstanding, then `aborted`, later. */
 void apply_abort(struct apply *a);

@@ -15,6 +15,12 @@ void apply_item_row(struct batch_item *it, enum state_row_kind kind,
 		    uint64_t source_index, struct store_version version,
 		    const struct kv_hash *hash);
 
+/* Moves what waits into the park. False: it cannot, now; *err is set when that
+ * was for want of memory. */
+bool apply_park(struct apply *a, struct kv_err *err);
+/* Must the item wait before it can be written? Until when; 0: no. */
+uint64_t apply_held_until(const struct apply *a, const struct batch_item *it);
+
 void apply_read_start(struct apply *a);
 void apply_cancel_reads(struct apply *a);
 void apply_save_start(struct apply *a);

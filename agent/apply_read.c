@@ -54,19 +54,46 @@ static bool has_landed(const struct batch_item *it,
 	if (it->n_intents == 0) {
 		return true;
 	}
-	last = &it->intents[it->n_intents - 1];
-	if (last->is_delete) {
-		return !target->present && it->n_intents == 1;
+	if (!target->present) {
+		return it->doubts == 0; /* versions match nothing */
 	}
-	return target->present && kv_hash_eq(&last->hash, &target->hash);
+	last = &it->intents[it->n_intents - 1];
+	return !last->is_delete && kv_hash_eq(&last->hash, &target->hash);
+}
+
+/* A put of an agent that ended may still land in a place that was empty, unless
+ * there is one such put only and the target shows what it put. */
+static bool may_appear(const struct batch_item *it,
+		       const struct reconcile_side *target)
+{
+	for (size_t i = 0; it->doubts == 1 && i < it->n_intents; i++) {
+		const struct state_intent *in = &it->intents[i];
+
+		if (!in->is_delete && !in->versioned && target->present &&
+		    kv_hash_eq(&in->hash, &target->hash)) {
+			return false;
+		}
+	}
+	return it->doubts > 0;
+}
+
+static void judge_recovered(struct apply *a, struct batch_item *it,
+			    const struct reconcile_side *target)
+{
+	if (it->recovered && may_appear(it, target) &&
+	    !env_ghost_add(a->env, it->key, a->dead_at_ms)) {
+		a->env->no_delete_until = a->dead_at_ms;
+	}
+	it->recovered = false;
 }
 
 /* No write is needed; but one of ours may still be on its way. */
-static void done_or_wait(struct batch_item *it,
+static void done_or_wait(const struct apply *a, struct batch_item *it,
 			 const struct reconcile_side *target)
 {
 	if (it->unsettled && !has_landed(it, target)) {
 		it->step = ITEM_WAIT;
+		it->dead_at_ms = a->dead_at_ms;
 		return;
 	}
 	apply_item_done(it);
@@ -93,18 +120,18 @@ static bool is_ours(const struct route_env *env, const struct batch_item *it,
 
 /* The source lacks the key, but no event has told so yet: the event will. The
  * ledger learns what the target has of ours. */
-static void keep_until_told(const struct route_env *env, struct batch_item *it,
+static void keep_until_told(const struct apply *a, struct batch_item *it,
 			    const struct reconcile_out *out,
 			    const struct reconcile_side *target)
 {
 	uint64_t index;
 
-	if (!out->conflict && is_ours(env, it, target, &index)) {
+	if (!out->conflict && is_ours(a->env, it, target, &index)) {
 		apply_item_row(it, STATE_ROW_OWNED, index, target->version,
 			       &target->hash);
 	}
 	it->conflict = false;
-	done_or_wait(it, target);
+	done_or_wait(a, it, target);
 }
 
 /* A delete of ours may have shown that state already, of which no event has
@@ -171,7 +198,7 @@ static bool effect(struct apply *a, struct batch_item *it,
 		return set_put(a, it, &out, pair);
 	case RECONCILE_DELETE:
 		if (!it->may_delete) {
-			keep_until_told(a->env, it, &out, &in->target);
+			keep_until_told(a, it, &out, &in->target);
 			return true;
 		}
 		it->source_index = KV_MAX(it->source_index, in->source.index);
@@ -188,11 +215,11 @@ static bool effect(struct apply *a, struct batch_item *it,
 		it->quarantine = true;
 		apply_item_row(it, out.row_kind, in->source.index,
 			       in->target.version, &in->target.hash);
-		done_or_wait(it, &in->target);
+		done_or_wait(a, it, &in->target);
 		return true;
 	case RECONCILE_NOTHING:
 		note_absence(it, in);
-		done_or_wait(it, &in->target);
+		done_or_wait(a, it, &in->target);
 		return true;
 	case RECONCILE_FOREIGN:
 		it->foreign = true;
@@ -211,7 +238,7 @@ static bool effect(struct apply *a, struct batch_item *it,
 	}
 	apply_item_row(it, out.row_kind, in->source.index, in->target.version,
 		       in->target.present ? &in->target.hash : NULL);
-	done_or_wait(it, &in->target);
+	done_or_wait(a, it, &in->target);
 	return true;
 }
 
@@ -261,6 +288,7 @@ static bool decide(struct apply *a, struct batch_item *it,
 		in.uncarried = mapped.refused != NULL;
 	}
 	in.row = &row;
+	judge_recovered(a, it, &in.target);
 	if (!effect(a, it, &in, source)) {
 		return false;
 	}
@@ -268,6 +296,8 @@ static bool decide(struct apply *a, struct batch_item *it,
 		env_count_inferred(env);
 		it->inferred = false; /* counted, whatever follows */
 	}
+	it->read_index = in.source.index;
+	it->read_absent = !in.source.present;
 	if (it->step != ITEM_DONE) {
 		it->row = row; /* what the next decision goes by */
 		it->has_row = false;

@@ -5,6 +5,8 @@
 
 /* Late intents that one save closes at most. */
 #define GATHER_LATE 64
+/* Intents that are lent to another batch stay open until that is over, too. */
+#define LENT_MS (60U * 1000)
 
 /* What the worker gets, and what it found. In its own arena, as the batch's
  * memory is read at the same time by nobody else. */
@@ -258,7 +260,8 @@ static void gather_intents(struct apply *a, struct state_commit *c,
 {
 	struct route_env *env = a->env;
 	struct batch *b = a->batch;
-	bool late = a->dead_at_ms > sched_now(env->sched);
+	uint64_t now = sched_now(env->sched);
+	uint64_t until = KV_MAX(a->dead_at_ms, b->lent ? now + LENT_MS : 0);
 
 	c->n_close_intents = env_late_due(env, ids, GATHER_LATE);
 	a->save->n_late = c->n_close_intents;
@@ -266,11 +269,10 @@ static void gather_intents(struct apply *a, struct state_commit *c,
 		return;
 	}
 	for (size_t i = 0; i < b->n_intent_ids; i++) {
-		if (!late) {
+		if (until <= now) {
 			ids[c->n_close_intents++] = b->intent_ids[i];
 		} else {
-			(void)env_late_add(env, b->intent_ids[i],
-					   a->dead_at_ms);
+			(void)env_late_add(env, b->intent_ids[i], until);
 		}
 	}
 }

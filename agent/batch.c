@@ -157,6 +157,63 @@ struct batch_item *batch_change(struct batch *b, struct slice key,
 	return it;
 }
 
+struct batch_item *batch_find(const struct batch *b, struct slice key)
+{
+	uint32_t number = b->n_slots == 0 ? 0 : b->slots[slot_of(b, key)];
+
+	return number == 0 ? NULL : &b->items[number - 1];
+}
+
+bool batch_copy_item(struct batch *b, const struct batch_item *it)
+{
+	struct batch_item copy = *it;
+	struct batch_item *to;
+	bool found;
+
+	copy.n_intents = 0;
+	copy.intents = NULL;
+	for (size_t i = 0; i < it->n_intents; i++) {
+		if (!batch_add_intent(b, &copy, &it->intents[i])) {
+			return false;
+		}
+	}
+	if (it->refused != NULL) {
+		copy.refused = arena_memdup(&b->arena, it->refused,
+					    strlen(it->refused) + 1);
+		if (copy.refused == NULL) {
+			return false;
+		}
+	}
+	to = batch_change(b, it->key, it->source_key, it->content,
+			  it->is_delete, it->source_index, &found);
+	if (to == NULL) {
+		return false;
+	}
+	PRE(!found || to->blank);
+	copy.key = to->key;
+	copy.source_key = to->source_key;
+	copy.content = to->content;
+	copy.row.key = to->key;
+	for (size_t i = 0; i < copy.n_intents; i++) {
+		copy.intents[i].key = to->key;
+	}
+	*to = copy;
+	return true;
+}
+
+void batch_item_blank(struct batch_item *it)
+{
+	it->step = ITEM_DONE;
+	it->has_row = false;
+	it->unsettled = false;
+	it->conflict = false;
+	it->foreign = false;
+	it->quarantine = false;
+	it->wrote = false;
+	it->old = true;
+	it->blank = true;
+}
+
 bool batch_add_intent(struct batch *b, struct batch_item *it,
 		      const struct state_intent *intent)
 {

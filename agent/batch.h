@@ -41,15 +41,24 @@ struct batch_item {
 	bool unsettled;	      /* a write of ours may still land at the target */
 	bool conflict;	      /* journaled when the item is done */
 	bool repair;
-	bool foreign;	 /* to be listed as foreign */
-	bool quarantine; /* to be listed with `refused` */
-	bool old;	 /* told again: says nothing about the lists */
-	bool idle;	 /* needs no operation at the target */
-	bool counted;	 /* the conflict is in the counters */
-	bool wrote;	 /* put or deleted at the target */
+	bool foreign;	     /* to be listed as foreign */
+	bool quarantine;     /* to be listed with `refused` */
+	bool blank;	     /* see batch_item_blank */
+	bool old;	     /* told again: says nothing about the lists */
+	bool idle;	     /* needs no operation at the target */
+	bool counted;	     /* the conflict is in the counters */
+	bool wrote;	     /* put or deleted at the target */
+	uint64_t dead_at_ms; /* WAIT: until then */
+	uint64_t read_index; /* what READ last saw of the source; 0: never */
+	bool read_absent;
 	const char *decision;
 	struct reconcile_side conflict_source;
 	struct reconcile_side conflict_target;
+	/* Puts of this key that are guarded by its absence and of which it is
+	 * not known whether they were done: see env_ghost_add. */
+	uint32_t doubts;
+	bool recovered; /* so are those of an agent that ended; not judged yet
+			 */
 	/* Intents of this key that are open: what earlier tries were about to
 	 * do. In the arena. */
 	struct state_intent *intents;
@@ -71,6 +80,7 @@ struct batch {
 	bool move;
 	uint64_t index;
 	uint64_t born_ms;    /* when its first change came in */
+	bool lent;	     /* keys were taken out of it, with their intents */
 	int64_t *intent_ids; /* open batches of intents in the state */
 	size_t n_intent_ids;
 	size_t cap_intent_ids;
@@ -97,6 +107,15 @@ struct batch_item *batch_change(struct batch *b, struct slice key,
 /* Sets what the newest change says (bytes are copied). False: no memory. */
 bool batch_set(struct batch *b, struct batch_item *it, struct content content,
 	       bool is_delete, uint64_t source_index) KV_MUSTCHECK;
+
+/* The item of that key, or NULL. */
+struct batch_item *batch_find(const struct batch *b, struct slice key);
+
+/* A copy of another batch's item, as it stands. False: no memory. */
+bool batch_copy_item(struct batch *b, const struct batch_item *it) KV_MUSTCHECK;
+
+/* Nothing of the item is to be done or saved any more. */
+void batch_item_blank(struct batch_item *it);
 
 /* Notes what is about to be done to the item, for later decisions. */
 bool batch_add_intent(struct batch *b, struct batch_item *it,

@@ -45,6 +45,8 @@ struct route_env {
 	/* Saved with every commit. cp.index is what is applied and about to be
 	 * saved; `saved` what surely is. */
 	struct state_checkpoint cp;
+	/* As cp.index, but for keys that are parked (see apply.h). */
+	uint64_t reached;
 	uint64_t saved;
 	uint64_t keys;	     /* ledger rows, as last counted */
 	uint64_t quarantine; /* entries now */
@@ -73,7 +75,24 @@ bool env_held_anew(struct route_env *env, struct slice key,
 /* Frees what an env holds. */
 void env_clear(struct route_env *env);
 
-/* Notes a key whose put may land until then; false: no memory. */
+/* A ghost: a put of ours that lands after its outcome was given up. It can
+ * undo later writes of ours in one case only:
+ *
+ *   guard of the put   the key since               the put, when it lands
+ *   version v          written or deleted by us    fails: the version is
+ * another version v          untouched                   is what READ waits for
+ *   absence            there, whoever put it       fails
+ *   absence            deleted by us               brings the key back
+ *
+ * So a delete waits until every put of the key that was guarded by absence, and
+ * of which we do not know that it was done, is dead (the target's
+ * write_timeout_ms). After a crash that is what the open intents say: one that
+ * is `versioned` makes no ghost; one that is not makes none when it is the only
+ * one of its key and the target shows its value (each try has an intent of its
+ * own, so that a second one is not taken for the first). What an older kvmirror
+ * left open says nothing of its guards and counts as guarded by absence.
+ *
+ * Notes a key whose put may land until then; false: no memory. */
 bool env_ghost_add(struct route_env *env, struct slice key, uint64_t until_ms);
 /* Until when a delete of the key must wait; 0: not at all. */
 uint64_t env_ghost_until(struct route_env *env, struct slice key);

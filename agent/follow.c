@@ -361,20 +361,48 @@ static struct apply *idle_lane(struct follow *f)
 /* Is there anything in the open batch worth a batch of its own now? */
 static bool open_is_due(const struct follow *f)
 {
+	uint64_t moved;
+
 	if (f->in_unit) {
 		return false; /* the rest of the transaction is on its way */
 	}
 	if (f->open != NULL && f->open->n > 0) {
 		return true;
 	}
-	return f->mode == FOLLOW_LIVE && f->moved_to > f->env->cp.index &&
+	/* What the park holds back moves with it, or behind it. */
+	moved = f->env->cp.index;
+	if (!apply_is_idle(&f->park)) {
+		moved = KV_MAX(moved, f->env->reached);
+	}
+	return f->mode == FOLLOW_LIVE && f->moved_to > moved &&
 	       list_empty(&f->sealed);
+}
+
+/* The first sealed batch, when none of its keys is being settled; else NULL. */
+static struct batch *next_batch(struct follow *f)
+{
+	struct kv_err err = {0};
+	struct batch *b;
+
+	if (list_empty(&f->sealed)) {
+		return NULL;
+	}
+	b = kv_container_of(f->sealed.next, struct batch, link);
+	if (!apply_unpark(&f->park, b, &err)) {
+		if (err.status != KV_OK) {
+			f->trouble(f, &err);
+		}
+		return NULL;
+	}
+	list_remove(&b->link);
+	f->n_sealed--;
+	return b;
 }
 
 static void maybe_write(struct follow *f)
 {
 	struct apply *a;
-	struct list *elem;
+	struct batch *b;
 
 	if (f->mode != FOLLOW_LIVE || f->writing != NULL || f->aborting) {
 		return;
@@ -386,12 +414,11 @@ static void maybe_write(struct follow *f)
 	if (list_empty(&f->sealed) && open_is_due(f) && open_batch(f) != NULL) {
 		seal(f);
 	}
-	elem = list_pop_front(&f->sealed);
-	if (elem != NULL) {
-		f->n_sealed--;
+	b = next_batch(f);
+	if (b != NULL) {
 		f->writing = a;
 		a->before = a == &f->lane[0] ? &f->lane[1] : &f->lane[0];
-		apply_start(a, kv_container_of(elem, struct batch, link));
+		apply_start(a, b);
 	}
 }
 
@@ -421,9 +448,14 @@ static void on_saved(struct apply *a)
 	}
 	f->moved(f);
 	follow_step(f);
-	if (f->writing != NULL && !f->aborting) {
-		apply_wake(f->writing); /* it may have waited for this save */
+	if (f->aborting) {
+		return;
 	}
+	/* Who may have waited for this save. */
+	if (f->writing != NULL) {
+		apply_wake(f->writing);
+	}
+	apply_wake(&f->park);
 }
 
 static void on_trouble(struct apply *a, const struct kv_err *err)
@@ -448,6 +480,24 @@ static const struct apply_events apply_events = {.written = on_written,
 						 .trouble = on_trouble,
 						 .aborted = on_aborted};
 
+static void on_park_written(struct apply *a)
+{
+	(void)a;
+}
+
+static void on_park_rested(struct apply *a)
+{
+	struct follow *f = a->ctx;
+
+	sched_post(f->env->sched, &f->task);
+}
+
+static const struct apply_events park_events = {.written = on_park_written,
+						.saved = on_saved,
+						.trouble = on_trouble,
+						.aborted = on_aborted,
+						.rested = on_park_rested};
+
 static void on_put(struct dirty_put *put)
 {
 	struct follow *f = put->ctx;
@@ -470,7 +520,8 @@ static void on_put(struct dirty_put *put)
 
 static bool lanes_idle(const struct follow *f)
 {
-	return apply_is_idle(&f->lane[0]) && apply_is_idle(&f->lane[1]);
+	return apply_is_idle(&f->lane[0]) && apply_is_idle(&f->lane[1]) &&
+	       apply_is_idle(&f->park);
 }
 
 static void drop_batches(struct follow *f)
@@ -530,8 +581,12 @@ void follow_init(struct follow *f, struct route_env *env, void *ctx)
 	f->task.run = task_run;
 	list_init(&f->sealed);
 	dirty_put_init(&f->put, env, on_put, f);
+	apply_init(&f->park, env, &park_events, f);
+	f->park.park = &f->park;
 	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
 		apply_init(&f->lane[i], env, &apply_events, f);
+		f->lane[i].park = &f->park;
+		f->park.beside[i] = &f->lane[i];
 	}
 }
 
@@ -541,6 +596,7 @@ void follow_clear(struct follow *f)
 	drop_batches(f);
 	sched_unpost(&f->task);
 	dirty_put_clear(&f->put);
+	apply_clear(&f->park);
 	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
 		apply_clear(&f->lane[i]);
 	}
@@ -623,6 +679,7 @@ void follow_retry(struct follow *f)
 			dirty_put_send(&f->put);
 		}
 	}
+	apply_retry(&f->park);
 	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
 		apply_retry(&f->lane[i]);
 	}
@@ -634,6 +691,9 @@ void follow_abort(struct follow *f)
 	PRE(!f->aborting);
 	f->aborting = true;
 	close_watch(f);
+	if (!apply_is_idle(&f->park)) {
+		apply_abort(&f->park);
+	}
 	for (size_t i = 0; i < KV_COUNT(f->lane); i++) {
 		if (!apply_is_idle(&f->lane[i])) {
 			apply_abort(&f->lane[i]);
@@ -655,6 +715,10 @@ uint64_t follow_oldest_ms(const struct follow *f)
 		oldest = kv_container_of(first, struct batch, link)->born_ms;
 	} else if (f->open != NULL && f->open->n > 0) {
 		oldest = f->open->born_ms;
+	}
+	if (f->park.batch != NULL) {
+		oldest = oldest == 0 ? f->park.batch->born_ms
+				     : KV_MIN(oldest, f->park.batch->born_ms);
 	}
 	return oldest;
 }

@@ -33,6 +33,7 @@ struct follow {
 	size_t n_sealed;
 	struct apply lane[2];
 	struct apply *writing; /* at the target now; NULL: none */
+	struct apply park;     /* keys that wait, so that the others go on */
 	struct dirty_put put;
 	struct store_batch *pulled; /* on its way into the dirty table, or not
 				       yet taken for want of memory */

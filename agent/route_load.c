@@ -92,6 +92,7 @@ static void load_done(struct worker_job *job)
 	r->env.yielded = l->counts.yielded;
 	if (l->err.status == KV_OK) {
 		r->env.saved = r->env.cp.index;
+		r->env.reached = r->env.cp.index;
 	}
 	route_stage_loaded(r);
 }

@@ -122,6 +122,7 @@ static void note_origins(struct route *r)
 		cp->source_index = 0;
 		cp->complete = false;
 		r->env.saved = 0;
+		r->env.reached = 0;
 		r->follow.position = 0;
 	}
 	if (r->env.new_target) {
@@ -203,10 +204,6 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	    store_check(r->env.target, in->key, 0, NULL) != KV_OK) {
 		return true; /* not of this route any more */
 	}
-	if (!in->is_delete &&
-	    !env_ghost_add(&r->env, in->key, r->recover.dead_at_ms)) {
-		return false;
-	}
 	it = batch_item(b, in->key, source_key, &found);
 	if (r->env.new_source) {
 		/* Of another history: it says nothing, and must not be
@@ -218,6 +215,8 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	}
 	it->step = ITEM_READ;
 	it->unsettled = true;
+	it->recovered = true;
+	it->doubts += !in->is_delete && !in->versioned ? 1 : 0;
 	it->is_delete = in->is_delete;
 	/* A put that came later than a delete takes the leave back. */
 	it->may_delete = in->is_delete;
@@ -280,6 +279,9 @@ static void stage_recover(struct route *r)
 		route_trouble(r, &err);
 		return;
 	}
+	/* Before a scan every key has to be settled: it knows no intents. */
+	r->recover.park =
+	    r->p.follow && !r->must_reconcile ? &r->follow.park : NULL;
 	apply_start(&r->recover, b);
 }
 
@@ -835,6 +837,7 @@ void route_stage_retry(struct route *r)
 		if (apply_is_idle(&r->recover)) {
 			stage_recover(r);
 		} else {
+			apply_retry(&r->follow.park);
 			apply_retry(&r->recover);
 		}
 		return;
@@ -878,8 +881,8 @@ bool route_stage_is_quiet(const struct route *r)
 {
 	return !r->job_busy && !r->load.busy && !r->probe.running &&
 	       !r->seed.running && !r->dirty.running &&
-	       r->follow.mode == FOLLOW_OFF && apply_is_idle(&r->recover) &&
-	       !r->known_busy;
+	       r->follow.mode == FOLLOW_OFF && apply_is_idle(&r->follow.park) &&
+	       apply_is_idle(&r->recover) && !r->known_busy;
 }
 
 /* Everything under way is told to end; route_stage_maybe_restart is called as
@@ -893,7 +896,8 @@ void route_stage_abort(struct route *r)
 	if (r->dirty.running && !r->dirty.aborting) {
 		dirty_abort(&r->dirty);
 	}
-	if (r->follow.mode != FOLLOW_OFF && !r->follow.aborting) {
+	if ((r->follow.mode != FOLLOW_OFF || !apply_is_idle(&r->follow.park)) &&
+	    !r->follow.aborting) {
 		follow_abort(&r->follow);
 	}
 	if (!apply_is_idle(&r->recover)) {

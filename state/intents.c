@@ -1,10 +1,28 @@
 /* intents.c: what a batch is about to do, saved before it leaves.
  *
- * One row a batch: n times (index, delete, hash, key's length, key), little
+ * One row a batch: n times (index, flags, hash, key's length, key), little
  * endian, under one sum. */
 #include "state/state_int.h"
 
 #define INTENT_FIXED (8 + 4 + 16 + 4)
+#define INTENT_DELETE 1U
+/* Not set by those that schema 2 wrote: they may be guarded by absence. */
+#define INTENT_VERSIONED 2U
+
+bool state_intent_is_versioned(const struct state_intent *in)
+{
+	if (in->by_row == NULL) {
+		return in->versioned;
+	}
+	return in->by_row->kind == STATE_ROW_OWNED ||
+	       in->by_row->kind == STATE_ROW_STALE;
+}
+
+static uint32_t flags_of(const struct state_intent *in)
+{
+	return (in->is_delete ? INTENT_DELETE : 0) |
+	       (state_intent_is_versioned(in) ? INTENT_VERSIONED : 0);
+}
 
 static size_t packed_size(const struct state_intent *intents, size_t n)
 {
@@ -23,7 +41,7 @@ static void pack_intents(struct pack *b, const struct state_intent *intents,
 		const struct state_intent *it = &intents[i];
 
 		pack_u64(b, it->source_index);
-		pack_u32(b, it->is_delete ? 1 : 0);
+		pack_u32(b, flags_of(it));
 		pack_bytes(b, it->hash.b, sizeof it->hash.b);
 		pack_u32(b, (uint32_t)it->key.n);
 		pack_bytes(b, it->key.p, it->key.n);
@@ -118,9 +136,12 @@ static bool load_one(struct loading *l, int64_t id, struct unpack *b)
 {
 	struct state_intent it = {0};
 	struct slice hash;
+	uint32_t flags;
 
 	it.source_index = unpack_u64(b);
-	it.is_delete = unpack_u32(b) != 0;
+	flags = unpack_u32(b);
+	it.is_delete = (flags & INTENT_DELETE) != 0;
+	it.versioned = (flags & INTENT_VERSIONED) != 0;
 	hash = unpack_bytes(b, sizeof it.hash.b);
 	it.key = unpack_bytes(b, unpack_u32(b));
 	if (b->bad) {

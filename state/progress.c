@@ -61,13 +61,40 @@ static uint64_t sum_text(const char *text)
 	return sum_part(slice_str(text));
 }
 
+#define FUSE_BYTES (8 * STATE_FUSE_OLDER)
+
+/* No bytes when there is nothing in it. */
+static struct slice fuse_pack(const struct state_checkpoint *cp,
+			      uint8_t bytes[FUSE_BYTES])
+{
+	struct pack b = {.p = bytes};
+	uint64_t all = 0;
+
+	for (size_t i = 0; i < STATE_FUSE_OLDER; i++) {
+		pack_u64(&b, cp->fuse_older[i]);
+		all |= cp->fuse_older[i];
+	}
+	return slice_of(bytes, all == 0 ? 0 : b.n);
+}
+
+static void fuse_unpack(struct slice bytes, struct state_checkpoint *cp)
+{
+	struct unpack b = {.p = bytes.p, .n = bytes.n};
+
+	for (size_t i = 0; i < STATE_FUSE_OLDER && b.n > 0; i++) {
+		cp->fuse_older[i] = unpack_u64(&b);
+	}
+}
+
 /* What a later schema added joins the sum only when it is not zero: rows of an
  * older one stay good. */
 static int64_t checkpoint_sum(int64_t route, const struct state_checkpoint *cp,
 			      const char *counters)
 {
-	uint8_t bytes[80];
+	uint8_t older[FUSE_BYTES];
+	uint8_t bytes[88];
 	struct pack b = {.p = bytes};
+	struct slice fuse = fuse_pack(cp, older);
 
 	pack_u64(&b, (uint64_t)route);
 	pack_u64(&b, cp->index);
@@ -80,6 +107,9 @@ static int64_t checkpoint_sum(int64_t route, const struct state_checkpoint *cp,
 	if (cp->fuse_since_ms != 0 || cp->fuse_deletes != 0) {
 		pack_u64(&b, cp->fuse_since_ms);
 		pack_u64(&b, cp->fuse_deletes);
+	}
+	if (fuse.n > 0) {
+		pack_u64(&b, sum_part(fuse));
 	}
 	return sum_of(slice_of(b.p, b.n));
 }
@@ -101,6 +131,7 @@ static void checkpoint_read(struct sql *q, int64_t route,
 	sum = sql_get_int(q);
 	cp->fuse_since_ms = sql_get_u64(q);
 	cp->fuse_deletes = sql_get_u64(q);
+	fuse_unpack(sql_get_blob(q), cp);
 	if (!saved && sum == 0) {
 		memset(cp, 0, sizeof *cp);
 	} else if (!saved || sum != checkpoint_sum(route, cp, counters)) {
@@ -133,6 +164,7 @@ int checkpoint_save(struct state *st, int64_t route,
 		    const struct state_checkpoint *cp, struct kv_err *err)
 {
 	char counters[COUNTERS_MAX];
+	uint8_t older[FUSE_BYTES];
 	struct sql q = sql_open(st, SQL_CHECKPOINT_SAVE);
 
 	PRE(memchr(cp->source_identity, 0, sizeof cp->source_identity));
@@ -148,6 +180,7 @@ int checkpoint_save(struct state *st, int64_t route,
 	sql_int(&q, checkpoint_sum(route, cp, counters));
 	sql_u64(&q, cp->fuse_since_ms);
 	sql_u64(&q, cp->fuse_deletes);
+	sql_blob(&q, fuse_pack(cp, older));
 	sql_int(&q, route);
 	if (sql_run(&q) == 0) {
 		no_route(&q);

@@ -36,12 +36,13 @@
 	X(CHECKPOINT_LOAD,                                                     \
 	  "SELECT saved, position, complete, source_identity,"                 \
 	  " target_identity, source_index, target_index, counters, sum,"       \
-	  " fuse_since_ms, fuse_deletes FROM progress WHERE route = ?")        \
+	  " fuse_since_ms, fuse_deletes, fuse_older FROM progress"             \
+	  " WHERE route = ?")                                                  \
 	X(CHECKPOINT_SAVE,                                                     \
 	  "UPDATE progress SET saved = 1, position = ?, complete = ?,"         \
 	  " source_identity = ?, target_identity = ?, source_index = ?,"       \
 	  " target_index = ?, counters = ?, sum = ?, fuse_since_ms = ?,"       \
-	  " fuse_deletes = ? WHERE route = ?")                                 \
+	  " fuse_deletes = ?, fuse_older = ? WHERE route = ?")                 \
 	X(TALLY_GET,                                                           \
 	  "SELECT owned, gone, yielded, stale, quarantine, foreign_keys,"      \
 	  " journal, tally_sum FROM progress WHERE route = ?")                 \

@@ -72,6 +72,7 @@ int state_route_open(struct state *st, const struct state_fingerprint *fp,
 		     struct kv_err *err) KV_MUSTCHECK;
 
 #define STATE_IDENTITY_MAX 64
+#define STATE_FUSE_OLDER 6
 
 /* Counters that are kept for ever; X(name, help). */
 #define STATE_COUNTER_MAP(X)                                                 \
@@ -101,10 +102,11 @@ struct state_checkpoint {
 	char target_identity[STATE_IDENTITY_MAX];
 	uint64_t source_index; /* greatest index seen of each side */
 	uint64_t target_index;
-	/* The delete fuse's hour: since when, and how many inferred deletes
-	 * were applied in it. */
+	/* The delete fuse's hour: inferred deletes that were applied since
+	 * then, and in the slots of time before, the youngest first. */
 	uint64_t fuse_since_ms;
 	uint64_t fuse_deletes;
+	uint64_t fuse_older[STATE_FUSE_OLDER];
 	struct state_counters counters;
 };
 
@@ -181,7 +183,15 @@ struct state_intent {
 	bool is_delete;
 	uint64_t source_index;
 	struct kv_hash hash; /* of the new value; zero for a delete */
+	/* The put is guarded by the version of a key that is there: it cannot
+	 * land where the key has gone. Else it may be guarded by absence. */
+	bool versioned;
+	/* state_begin: not NULL, one of its rows: `versioned` is what that row
+	 * makes of it, as soon as it was read. */
+	const struct state_row *by_row;
 };
+
+bool state_intent_is_versioned(const struct state_intent *intent);
 
 /* In one transaction: reads the rows of `keys` (as state_ledger_get) and saves
  * an intent for the batch (all of them in one packed row). n_intents may be 0:

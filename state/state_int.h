@@ -67,7 +67,7 @@ int file_status(int errnum);
 /* ---- schema.c */
 
 #define SCHEMA_APPLICATION_ID 0x6b766d73 /* "kvms" */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 /* Creates the tables, or brings older ones up to date: one transaction. */
 int schema_migrate(struct state *st, struct kv_err *err) KV_MUSTCHECK;

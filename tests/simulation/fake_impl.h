@@ -53,9 +53,6 @@ struct fake_watch {
 	bool announced;
 };
 
-/* What becomes of a write whose client hears nothing. */
-enum fake_fate { FATE_NEVER, FATE_DONE, FATE_LATER };
-
 void fake_origin(const struct fake_store *fs, struct store_origin *o);
 struct kv_err *fake_err(struct store_req *req);
 /* The answer is ready, or the failure; it reaches the client later. */

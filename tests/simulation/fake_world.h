@@ -127,6 +127,9 @@ enum fake_plant {
 	PLANT_EARLY_CHECKPOINT /* saved before the write (see sim_wrap.c) */
 };
 
+/* What becomes of a write whose client hears nothing. */
+enum fake_fate { FATE_DRAWN, FATE_NEVER, FATE_DONE, FATE_LATER };
+
 struct fake_world {
 	const char *name; /* "source", "target" */
 	struct sim_sched *sched;
@@ -137,6 +140,7 @@ struct fake_world {
 	struct fake_faults faults;
 	struct fake_counts *counts;
 	enum fake_plant plant;
+	enum fake_fate fate;
 
 	char identity[STORE_IDENTITY_MAX];
 	uint32_t era;

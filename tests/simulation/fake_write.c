@@ -202,7 +202,10 @@ static enum fake_fate draw_fate(struct fake_world *w)
 	/* Where a write is done or dead at once, nothing is left to come. */
 	uint64_t kinds = w->kind.caps.write_timeout_ms == 0 ? 2 : 3;
 
-	return (enum fake_fate)sim_below(&w->rand, kinds);
+	if (w->fate != FATE_DRAWN) {
+		return w->fate;
+	}
+	return (enum fake_fate)(FATE_NEVER + sim_below(&w->rand, kinds));
 }
 
 static void meet_fate(struct fake_world *w, struct store_write *req)
@@ -216,6 +219,7 @@ static void meet_fate(struct fake_world *w, struct store_write *req)
 		w->counts->unknown_later++;
 		send_late(w, req);
 		break;
+	case FATE_DRAWN:
 	case FATE_NEVER:
 	default:
 		w->counts->unknown_never++;

@@ -669,6 +669,8 @@ static void test_checkpoint(void **state)
 	cp.target_index = UINT64_MAX; /* only kept, never compared */
 	cp.fuse_since_ms = 1700000000000;
 	cp.fuse_deletes = 49;
+	cp.fuse_older[0] = 3;
+	cp.fuse_older[STATE_FUSE_OLDER - 1] = UINT64_MAX;
 #define X(name, help) cp.counters.name = n++;
 	STATE_COUNTER_MAP(X)
 #undef X

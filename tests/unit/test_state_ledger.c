@@ -391,6 +391,49 @@ static void test_begin_reads_and_saves(void **state)
 	world_tear_down(&w);
 }
 
+/* An intent says whether its put can land where the key has gone: as its row
+ * does, or as it was told. */
+static void test_intent_guards(void **state)
+{
+	struct state_row rows[] = {world_row("/a", STATE_ROW_OWNED, 1),
+				   world_row("/b", STATE_ROW_STALE, 2),
+				   world_row("/c", STATE_ROW_GONE, 3),
+				   world_row("/d", STATE_ROW_YIELDED, 4)};
+	static const bool versioned[] = {true, true, false, false, false, true};
+	struct slice keys[] = {slice_str("/a"), slice_str("/b"),
+			       slice_str("/c"), slice_str("/d"),
+			       slice_str("/e"), slice_str("/f")};
+	struct state_intent its[KV_COUNT(keys)];
+	struct state_row got[KV_COUNT(keys)];
+	struct state_intent *back;
+	struct world w;
+	int64_t id;
+	int64_t *ids;
+	size_t n;
+
+	(void)state;
+	world_begin(&w);
+	world_put(&w, rows, KV_COUNT(rows));
+	memset(its, 0, sizeof its);
+	for (size_t i = 0; i < KV_COUNT(keys); i++) {
+		its[i].key = keys[i];
+		its[i].by_row = i < 5 ? &got[i] : NULL;
+	}
+	its[5].versioned = true;
+	OK(&w,
+	   state_begin(w.st, w.route, keys, 5, got, its, 6, 1, &id, &w.err));
+	world_reopen(&w);
+	OK(&w, state_intents_load(w.st, w.route, &w.arena, &back, &ids, &n,
+				  &w.err));
+	assert_int_equal(n, 6);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(back[i].versioned, versioned[i]);
+		assert_false(back[i].is_delete);
+		assert_null(back[i].by_row);
+	}
+	world_tear_down(&w);
+}
+
 static void test_begin_without_intents(void **state)
 {
 	struct slice key = slice_str("/a");
@@ -630,6 +673,7 @@ int main(void)
 	    cmocka_unit_test(test_newest_with_a_hot_key),
 	    cmocka_unit_test(test_newest_list_is_only_a_hint),
 	    cmocka_unit_test(test_begin_reads_and_saves),
+	    cmocka_unit_test(test_intent_guards),
 	    cmocka_unit_test(test_begin_without_intents),
 	    cmocka_unit_test(test_intent_ids_are_not_reused),
 	    cmocka_unit_test(test_intents_of_a_route),
