@@ -6,11 +6,12 @@
 #include "agent/out.h"
 #include "store/etcd/etcd.h"
 #include "store/sqlite/sqlite.h"
+#include "store/zookeeper/zookeeper.h"
 
 static int register_all(struct store_registry *r, struct kv_err *err)
 {
-	static const struct store_ops *const all[] = {&store_sqlite_ops,
-						      &store_etcd_ops};
+	static const struct store_ops *const all[] = {
+	    &store_sqlite_ops, &store_etcd_ops, &store_zookeeper_ops};
 	int status = KV_OK;
 	size_t i;
 

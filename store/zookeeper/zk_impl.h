@@ -1,7 +1,8 @@
 /* zk_impl.h: what the files of the backend share.
  *
  *   zookeeper.c   table, options, open and close, origin
- *   zk_keys.c     key <-> znode path; which znodes are keys
+ *   zk_keys.c     key <-> znode path; which znodes are keys; attrs
+ *   zk_read.c     many reads as one: multiRead, or single ones, pipelined
  *   zk_scan.c     pages; zk_walk.c the walk over the tree in key order
  *   zk_watch.c    the pull side of a watch: queue, batches, re-list counts
  *   zk_fast.c     a recursive watch; zk_general.c one-shot watches, a table
@@ -12,7 +13,9 @@
 #ifndef KV_ZK_IMPL_H
 #define KV_ZK_IMPL_H
 
+#include "store/zookeeper/zk_attrs.h"
 #include "store/zookeeper/zk_session.h"
+#include "store/zookeeper/zk_walk.h"
 #include "store/zookeeper/zookeeper.h"
 
 /* jute.maxbuffer's default less what a request needs beside path and data. */
@@ -31,9 +34,11 @@ struct zk {
 	struct zk_handle *handle; /* NULL until something is written */
 	enum zk_data_mode data;
 	bool skip_ephemerals;
-	bool copy_acls;
-	char identity[STORE_IDENTITY_MAX]; /* of the mirrored root; "" */
-	uint64_t identity_epoch; /* connection it was read on; 0: never */
+	bool attrs;	       /* opened with STORE_ATTRS */
+	bool copy_acls;	       /* ... and attrs hold ACLs (acls=copy) */
+	char *root;	       /* the mirrored znode: the prefix, or "/" */
+	struct zk_walks walks; /* walks that pages may go on with */
+	size_t node_size; /* bytes a znode read, as seen lately; 0: none was */
 };
 
 static inline struct zk *zk_of(const struct store *st)
@@ -51,16 +56,24 @@ struct slice zk_path(const struct store *st, struct arena *a,
 struct slice zk_key(const struct store *st, struct slice path);
 /* Is the znode a key (data=, ephemerals=)? */
 bool zk_is_key(const struct zk *zk, const struct zk_data *d);
-/* The znode as a key's index: its mzxid; of null data also its pzxid, as
- * children make and unmake such a key. */
-uint64_t zk_index(const struct zk_data *d);
+/* The znode as a key's index: its mzxid; also its pzxid where children make
+ * and unmake the key (null data, data=leaves). */
+uint64_t zk_index(const struct zk *zk, const struct zk_data *d);
 struct store_version zk_version(const struct zk_stat *s);
 int zk_check_key(const struct store *st, struct slice key, struct kv_err *err);
+/* Can a znode have this path? NULL: yes; else why not. */
+const char *zk_path_fault(struct slice path);
+/* Is it the server's own (/zookeeper and below)? */
+bool zk_is_system(struct slice path);
+
+/* A znode's attrs; acl: a vector as GET_ACL gives it, its count included, or
+ * n == 0: not read. KV_NO_MEMORY; KV_BROKEN. */
+int zk_attrs_of(struct arena *a, bool null, struct slice acl, struct slice *out,
+		struct kv_err *err) KV_MUSTCHECK;
 
 /* ---- zookeeper.c ---- */
 
-/* Fills in origin; identity is valid once zk_identity_ask has answered on this
- * epoch. */
+/* Where the answers of the present connection come from. */
 void zk_origin(const struct zk *zk, struct store_origin *out);
 
 /* ---- ops ---- */
@@ -73,6 +86,10 @@ void zk_unwatch(struct store_watch *w);
 int zk_write(struct store *st, struct store_write *req);
 void zk_write_cancel(struct store_write *req);
 #define ZK_WATCH_SIZE sizeof(void *)
+
+/* Frees the walks that wait for a next page. */
+void zk_walks_init(struct zk *zk);
+void zk_walks_clear(struct zk *zk);
 
 /* Closes the handle if there is one, then calls back, later. */
 void zk_write_close(struct zk *zk, void (*closed)(void *ctx), void *ctx);

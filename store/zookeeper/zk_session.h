@@ -7,8 +7,16 @@
  *
  * Made when there is something to ask or somebody listens; closed when idle is
  * not needed: a session costs a ping each third of its time. `epoch` counts the
- * connections. At each connect the server is asked what it can (multiRead,
- * addWatch): `fast`.
+ * connections.
+ *
+ * At each connect, before it is up, in one round trip: a sync, so that no
+ * server that lags is read; the Stat of the root (who is there: identity); an
+ * empty multiRead, to see what the server can (`fast`). A server that does not
+ * know it answers, and closes: it is connected to anew, the general way.
+ *
+ * A server behind `zxid` refuses the handshake. When all do so for a while, one
+ * is taken without that condition, and what the sync shows is believed: the
+ * ensemble went back, which callers see by the index.
  */
 #ifndef KV_ZK_SESSION_H
 #define KV_ZK_SESSION_H
@@ -19,6 +27,9 @@ struct zk_endpoint {
 	char *host;
 	char *port;
 	struct kv_err last; /* why it failed last */
+	bool general;	    /* knows no multiRead */
+	unsigned mute;	    /* closed while it was asked whether it does */
+	unsigned behind;    /* refused so often since the last success */
 };
 
 /* Who hears of events. Zero-fill, set the functions, add. */
@@ -34,6 +45,8 @@ struct zk_listener {
 	bool told_up;			  /* private */
 };
 
+enum zk_phase { ZK_DOWN, ZK_DIALING, ZK_PROBING, ZK_UP };
+
 enum zk_way { ZK_WAY_AUTO, ZK_WAY_GENERAL, ZK_WAY_FAST };
 
 struct zk_session {
@@ -47,6 +60,7 @@ struct zk_session {
 	uint64_t timeout_ms;
 	uint32_t session_ms;
 	enum zk_way way;
+	struct slice root; /* the znode whose Stat is asked for; "/a" or "/" */
 
 	/* for all to read */
 	bool up;
@@ -55,18 +69,28 @@ struct zk_session {
 	int64_t zxid;	      /* greatest ever seen in a reply */
 	struct zk_conn *conn; /* valid while up; listeners may use it for calls
 				 that only make sense on this connection */
+	struct zk_stat root_stat; /* of the root, as of this connection; */
+	bool has_root;		  /* ... if there is one */
 	/* private: see zk_session.c */
-	size_t cur;
-	bool probing;
-	struct zk_call probe;
-	struct list waiting;
-	struct list active;
-	struct list failed;
+	size_t cur; /* the endpoint in use, or to be tried next */
+	enum zk_phase phase;
+	struct zk_call probes[3];
+	unsigned probing; /* probes not yet answered */
+	struct zk_stat probed_stat;
+	bool probed_root;
+	bool unbound;	     /* connected without the condition on zxid */
+	struct list waiting; /* asks: for a connection */
+	struct list active;  /* sent */
+	struct list failed;  /* done() is due on a later turn */
+	struct list by_due;  /* all asks, by deadline */
 	struct list listeners;
 	struct sched_task task;
-	struct sched_timer retry;
-	unsigned refused; /* endpoints that failed since the last success */
-	unsigned connections;
+	struct sched_timer deadline; /* of the oldest ask */
+	struct sched_timer retry;    /* the next dial; the probes' deadline */
+	uint64_t dials;
+	unsigned rounds;      /* of failed dials since the last success */
+	uint64_t behind_ms;   /* when a server first was behind; 0 */
+	unsigned connections; /* not yet closed */
 	bool closing;
 	void (*closed)(void *ctx);
 	void *closed_ctx;
@@ -82,9 +106,13 @@ struct zk_ask {
 	uint64_t epoch; /* out: of the connection that answered */
 	/* private */
 	struct list link;
+	struct list by_due;
 	struct zk_session *session;
-	struct sched_timer deadline;
 	struct jute_out kept; /* the frame, for the second time */
+	uint64_t due_ms;
+	uint64_t born;	 /* the session's dials at its start */
+	size_t attempts; /* dials that may still fail */
+	bool sent;
 	bool repeated;
 };
 
