@@ -1,13 +1,23 @@
 /* env.c: see env.h. */
 #include "agent/env.h"
 
+#include "agent/identity.h"
+
 void env_saw_source(struct route_env *env, const struct store_origin *o)
 {
+	if (o->epoch == env->source_epoch) {
+		(void)identity_learn(env->source_identity, o->identity);
+		(void)identity_learn(env->cp.source_identity, o->identity);
+	}
 	env->cp.source_index = KV_MAX(env->cp.source_index, o->index);
 }
 
 void env_saw_target(struct route_env *env, const struct store_origin *o)
 {
+	if (o->epoch == env->target_epoch) {
+		(void)identity_learn(env->target_identity, o->identity);
+		(void)identity_learn(env->cp.target_identity, o->identity);
+	}
 	env->cp.target_index = KV_MAX(env->cp.target_index, o->index);
 }
 

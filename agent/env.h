@@ -36,10 +36,11 @@ struct route_env {
 	 * another one is not believed before it was checked, too. */
 	uint64_t source_epoch;
 	uint64_t target_epoch;
-	/* The ledger was made with another history of that side: cleared when
-	 * a reconcile has stamped everything anew. */
+	/* Who is there, as checked last ("": not known yet). */
 	char source_identity[STORE_IDENTITY_MAX];
 	char target_identity[STORE_IDENTITY_MAX];
+	/* The ledger was made with another history of that side: cleared when
+	 * a reconcile has stamped everything anew. */
 	bool new_source;
 	bool new_target;
 	/* Saved with every commit. cp.index is what is applied and about to be
@@ -107,7 +108,8 @@ void env_late_drop(struct route_env *env, const int64_t *ids, size_t n);
 /* An inferred delete was carried out: it counts for the fuse's hour. */
 void env_count_inferred(struct route_env *env);
 
-/* Notes the greatest index that an answer of a side stood for. */
+/* Notes the greatest index that an answer of a side stood for; and who it is,
+ * where that was not known and the connection has been checked. */
 void env_saw_source(struct route_env *env, const struct store_origin *o);
 void env_saw_target(struct route_env *env, const struct store_origin *o);
 

@@ -1,6 +1,8 @@
 /* probe.c: see probe.h. */
 #include "agent/probe.h"
 
+#include "agent/identity.h"
+
 /* So many known keys missing at the target all at once: it was replaced. */
 #define PROBE_ENOUGH 4
 
@@ -36,9 +38,13 @@ static const struct store_pair *find_pair(const struct store_page *page,
 	return NULL;
 }
 
-static bool identity_differs(const char *saved, const struct store_origin *o)
+static void judge_identity(const char *saved, const struct store_origin *o,
+			   bool *other, bool *doubt)
 {
-	return saved[0] != '\0' && strcmp(saved, o->identity) != 0;
+	enum identity_verdict v = identity_judge(saved, o->identity);
+
+	*other = v == IDENTITY_OTHER;
+	*doubt = v == IDENTITY_DOUBT;
 }
 
 /* Looks at the sampled keys at the source. p->matches: how many are exactly as
@@ -73,14 +79,13 @@ static void judge_source_keys(struct probe *p, bool *newest)
 static void judge_target(struct probe *p)
 {
 	const struct store_page *page = p->scan[TARGET].page;
-	struct state_checkpoint *cp = &p->env->cp;
+	const char *saved = p->env->new_target ? p->env->target_identity
+					       : p->env->cp.target_identity;
 	size_t absent = 0;
+	size_t matches = 0;
 
-	p->new_target =
-	    identity_differs(p->env->new_target ? p->env->target_identity
-						: cp->target_identity,
-			     &p->target) ||
-	    p->target.index < p->target_index;
+	judge_identity(saved, &p->target, &p->new_target, &p->doubt_target);
+	p->new_target = p->new_target || p->target.index < p->target_index;
 	if (p->env->new_target) {
 		return;
 	}
@@ -91,6 +96,9 @@ static void judge_target(struct probe *p)
 		if (pair == NULL) {
 			absent++;
 		} else if (pair->version.b == row->version_b &&
+			   pair->version.a == row->version_a) {
+			matches++;
+		} else if (pair->version.b == row->version_b &&
 			   pair->version.a < row->version_a) {
 			p->new_target = true;
 		}
@@ -98,7 +106,10 @@ static void judge_target(struct probe *p)
 	if (p->n >= PROBE_ENOUGH && absent == p->n) {
 		p->new_target = true;
 	}
-	if (p->n > 0 && absent == p->n) {
+	/* Where no identity was known, only a key can say that it is the same
+	 * store. */
+	if (p->n > 0 &&
+	    (absent == p->n || (saved[0] == '\0' && matches == 0))) {
 		p->doubt_target = true;
 	}
 }
@@ -149,18 +160,17 @@ static void judge(struct probe *p)
 	struct state_checkpoint *cp = &p->env->cp;
 	bool newest = false;
 
-	p->new_source =
-	    identity_differs(p->env->new_source ? p->env->source_identity
-						: cp->source_identity,
-			     &p->source) ||
-	    p->source.index < p->source_index;
+	judge_identity(p->env->new_source ? p->env->source_identity
+					  : cp->source_identity,
+		       &p->source, &p->new_source, &p->doubt_source);
+	p->new_source = p->new_source || p->source.index < p->source_index;
 	/* A ledger that is being stamped anew says nothing of that side. */
 	if (!p->env->new_source) {
 		judge_source_keys(p, &newest);
 	}
 	judge_target(p);
-	if (p->n == 0 || newest || p->new_source || p->env->new_source ||
-	    !cp->complete) {
+	if (p->n == 0 || newest || p->new_source || p->doubt_source ||
+	    p->env->new_source || !cp->complete) {
 		finish(p);
 	} else {
 		ask_at(p);

@@ -11,14 +11,13 @@
 
 #include "agent/filter.h"
 #include "agent/fuse.h"
+#include "agent/identity.h"
 #include "agent/route_int.h"
 #include "store/base/log.h"
 
 #define FUSE_WINDOW_MS (3600U * 1000U)
 #define AGAIN_MS (3600U * 1000U)
 #define AGAIN_MAX_MS (24U * AGAIN_MS)
-/* The identity saved while a ledger is not yet stamped anew: no store's own. */
-#define UNSURE "?"
 
 static void stage_prepare(struct route *r);
 static void reopen_watch(struct route *r);
@@ -111,10 +110,12 @@ static void note_origins(struct route *r)
 
 	/* Until the ledger is stamped anew, the checkpoint must not claim the
 	 * new history: a crash in between would trust the old indexes. */
-	set_identity(cp->source_identity,
-		     r->env.new_source ? UNSURE : r->probe.source.identity);
-	set_identity(cp->target_identity,
-		     r->env.new_target ? UNSURE : r->probe.target.identity);
+	set_identity(cp->source_identity, r->env.new_source
+					      ? IDENTITY_UNSURE
+					      : r->probe.source.identity);
+	set_identity(cp->target_identity, r->env.new_target
+					      ? IDENTITY_UNSURE
+					      : r->probe.target.identity);
 	set_identity(r->env.source_identity, r->probe.source.identity);
 	set_identity(r->env.target_identity, r->probe.target.identity);
 	if (r->env.new_source) {
@@ -411,7 +412,8 @@ static void stage_watch(struct route *r)
 
 static bool same_source(struct route *r, const struct store_origin *origin)
 {
-	return strcmp(r->probe.source.identity, origin->identity) == 0;
+	return identity_judge(r->env.source_identity, origin->identity) ==
+	       IDENTITY_SAME;
 }
 
 static void on_ready(struct follow *f, const struct store_origin *origin)
@@ -639,8 +641,8 @@ static void reconciled(struct route *r)
 	r->must_reconcile = false;
 	r->is_held = false;
 	backoff_reset(&r->held_backoff);
-	set_identity(cp->source_identity, r->probe.source.identity);
-	set_identity(cp->target_identity, r->probe.target.identity);
+	set_identity(cp->source_identity, r->env.source_identity);
+	set_identity(cp->target_identity, r->env.target_identity);
 	cp->complete = true;
 	cp->index = KV_MAX(cp->index, r->follow.mode == FOLLOW_OFF
 					  ? seed_source_low(&r->seed)
