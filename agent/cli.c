@@ -89,6 +89,10 @@ static const struct cli_option options[] = {
 	 "watch: what came after this index (default: from now)"},
 	{"count", 0, "N", STORE, KIND_COUNT, AT(count),
 	 "watch: end after so many changes"},
+	{"try", 0, NULL, STORE, KIND_FLAG, AT(try_only),
+	 "lock: exit 1 when another holds it, instead of waiting"},
+	{"ttl", 0, "SECONDS", STORE, KIND_SECONDS, AT(ttl_ms),
+	 "lock: it stands so long when kvmirror dies (default 15)"},
 	{"json", 0, NULL, SYNC | DIFF | STATUS | STORE | BACKENDS, KIND_FLAG,
 	 AT(json), "results as JSON"},
 	{"quiet", 'q', NULL, SYNC, KIND_FLAG, AT(quiet),
@@ -121,7 +125,7 @@ static const struct cli_command commands[] = {
 	 "state file.\nWithout arguments: of all state files below the user's "
 	 "XDG state folder.",
 	 0, 2, cmd_status},
-	{"store", STORE, "CALL URI [KEY [VALUE]] [options]",
+	{"store", STORE, "CALL URI [KEY [VALUE]] [options] [-- COMMAND...]",
 	 "One call of a store:\n"
 	 "  get URI KEY          the value as it is\n"
 	 "  put URI KEY VALUE    VALUE '-': from standard input\n"
@@ -130,6 +134,11 @@ static const struct cli_command commands[] = {
 	 "  list URI [DIR]       the keys below DIR\n"
 	 "  tree URI [DIR]       the keys below DIR with their values\n"
 	 "  watch URI [KEY|DIR/] a line a change: index, action, key, value\n"
+	 "  lock URI KEY -- COMMAND [ARG...]   runs COMMAND while it holds the "
+	 "lock KEY, ends it\n"
+	 "                       when the lock is lost (exit 3), else exits with "
+	 "its code;\n"
+	 "                       KVMIRROR_LOCK_TOKEN is the fencing token\n"
 	 "KEY is relative to the URI's prefix and begins with '/'. In lines, "
 	 "bytes of keys\nthat do not print stand as %XX.",
 	 2, 4, cmd_store},
@@ -388,6 +397,24 @@ static int take_args(int argc, char **argv, struct cli_args *a,
 	return KV_OK;
 }
 
+/* Behind `--` stands the command of `store lock`; elsewhere an argument that
+ * may begin with '-'. Cuts it off; the number of words left. */
+static int cut_tail(int argc, char **argv, struct cli_args *a)
+{
+	bool lock = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--") == 0 && lock) {
+			a->tail = argv + i + 1;
+			a->n_tail = (size_t)(argc - i - 1);
+			return i;
+		}
+		lock |=
+		    a->command->bit == STORE && strcmp(argv[i], "lock") == 0;
+	}
+	return argc;
+}
+
 int cli_parse(int argc, char **argv, struct cli_args *out, struct kv_err *err)
 {
 	int status;
@@ -401,6 +428,7 @@ int cli_parse(int argc, char **argv, struct cli_args *out, struct kv_err *err)
 			       "unknown command '%s'; see kvmirror --help",
 			       argv[1]);
 	}
+	argc = 1 + cut_tail(argc - 1, argv + 1, out);
 	status = parse_options(argc - 1, argv + 1, out, err);
 	if (status == KV_OK) {
 		status = take_args(argc - 1, argv + 1, out, err);

@@ -30,6 +30,8 @@ struct cli_args {
 	const struct cli_command *command;
 	const char *args[CLI_ARGS_MAX]; /* positional ones */
 	size_t n_args;
+	char **tail; /* store: what stands behind `--`, NULL-terminated */
+	size_t n_tail;
 	struct conf_route route; /* from the options of a route */
 	bool route_given;	 /* one of these stood there */
 	const char *conf;	 /* -c */
@@ -45,6 +47,8 @@ struct cli_args {
 	bool owned;
 	bool repair;
 	bool recursive;
+	bool try_only;
+	uint64_t ttl_ms;
 	uint64_t timeout_ms;
 	uint64_t index;
 	uint64_t count;
@@ -107,6 +111,7 @@ int cmd_run(const struct cli *cli, struct cli_args *args);
 int cmd_diff(const struct cli *cli, struct cli_args *args);
 int cmd_status(const struct cli *cli, struct cli_args *args);
 int cmd_store(const struct cli *cli, struct cli_args *args);
+int cmd_lock(const struct cli *cli, struct cli_args *args); /* store lock */
 int cmd_check(const struct cli *cli, struct cli_args *args);
 int cmd_backends(const struct cli *cli, struct cli_args *args);
 int cmd_version(const struct cli *cli, struct cli_args *args);

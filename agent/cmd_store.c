@@ -501,10 +501,6 @@ static int find_row(struct call *c, struct kv_err *err)
 {
 	size_t n = c->args->n_args - 2, i;
 
-	if (strcmp(c->args->args[0], "lock") == 0) {
-		return kv_fail(err, KV_CALL_NOT_SUPPORTED,
-			       "store lock: not supported yet");
-	}
 	for (i = 0; i < KV_COUNT(rows); i++) {
 		if (strcmp(rows[i].name, c->args->args[0]) == 0) {
 			c->row = &rows[i];
@@ -513,7 +509,7 @@ static int find_row(struct call *c, struct kv_err *err)
 	if (c->row == NULL) {
 		return kv_fail(err, KV_BAD_ARGUMENT,
 			       "store: unknown call '%s', expected get, put, "
-			       "delete, exists, list, tree or watch",
+			       "delete, exists, list, tree, watch or lock",
 			       c->args->args[0]);
 	}
 	if (n < c->row->min_args || n > c->row->max_args) {
@@ -635,6 +631,9 @@ int cmd_store(const struct cli *cli, struct cli_args *args)
 	struct kv_err err = {0};
 	int code;
 
+	if (strcmp(args->args[0], "lock") == 0) {
+		return cmd_lock(cli, args);
+	}
 	out_init(&c.out);
 	if (cli_apply_log(args, NULL, &err) != KV_OK ||
 	    find_row(&c, &err) != KV_OK || check_key(&c, &err) != KV_OK ||
