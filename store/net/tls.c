@@ -228,8 +228,8 @@ static int session_err(struct tls *t, int ssl_error, struct kv_err *err)
 			       X509_verify_cert_error_string(verify));
 	}
 	if (ERR_GET_REASON(e) == SSL_R_WRONG_VERSION_NUMBER) {
-		hint = ": is it a clear text port (etcd:// in place of "
-		       "etcds://)?";
+		hint = ": is it a clear text port (the scheme's last s asks "
+		       "for TLS)?";
 	} else if (ERR_GET_REASON(e) > SSL_AD_REASON_OFFSET) {
 		hint = t->has_cert ? ": does it accept our client certificate?"
 				   : ": does it require a client certificate "

@@ -210,7 +210,7 @@ static void end_of_stream(struct wire *w, ssize_t nread)
 				      : uv_strerror((int)nread),
 		      w->phase == HANDSHAKE
 			  ? " in the TLS handshake: is it a clear "
-			    "text port (etcd:// in place of etcds://)?"
+			    "text port (the scheme's last s asks for TLS)?"
 			  : "");
 	go_down(w, &err);
 }
