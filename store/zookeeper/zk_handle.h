@@ -45,15 +45,22 @@ uint64_t zk_handle_session(const struct zk_handle *h);
 const struct kv_err *zk_handle_error(const struct zk_handle *h);
 
 enum zk_lib_kind {
-	ZK_LIB_EXISTS,	 /* path -> stat */
-	ZK_LIB_GET,	 /* path -> stat, data, null */
-	ZK_LIB_SYNC,	 /* path */
-	ZK_LIB_GET_ACL,	 /* path -> attrs */
-	ZK_LIB_SET_ACL,	 /* path, attrs */
-	ZK_LIB_MULTI,	 /* steps -> stats, failed */
-	ZK_LIB_EPHEMERAL, /* path, data -> made: an ephemeral sequential znode */
-	ZK_LIB_CHILDREN, /* path -> names */
-	ZK_LIB_DELETE	 /* path, version */
+	ZK_LIB_EXISTS,	  /* path -> stat */
+	ZK_LIB_GET,	  /* path -> stat, data, null */
+	ZK_LIB_SYNC,	  /* path */
+	ZK_LIB_GET_ACL,	  /* path -> attrs */
+	ZK_LIB_SET_ACL,	  /* path, attrs */
+	ZK_LIB_MULTI,	  /* steps -> stats, failed */
+	ZK_LIB_EPHEMERAL, /* path, data -> made: an ephemeral sequential znode
+			   */
+	ZK_LIB_CHILDREN,  /* path -> names */
+	ZK_LIB_DELETE	  /* path, version */
+};
+
+/* An item of the handle's mailbox. */
+struct zk_post {
+	struct list link;
+	enum { ZK_POST_DONE, ZK_POST_STATE, ZK_POST_GONE } kind;
 };
 
 /* One request to the library. Made by zk_lib_new, filled in, started; freed by
@@ -70,8 +77,6 @@ struct zk_lib {
 	struct slice value;
 	struct zk_attrs attrs;
 	int32_t version;
-	bool wake; /* EXISTS: done() once more, with woken set, when the znode
-		      changes or the session ends */
 	const struct zk_step *steps; /* MULTI */
 	size_t n_steps;
 	/* out */
@@ -80,8 +85,8 @@ struct zk_lib {
 	bool memory; /* the answer was lost for want of memory */
 	struct zk_stat stat;
 	bool null;
-	struct slice out;      /* data; the path made */
-	struct slice *names;   /* CHILDREN */
+	struct slice out;    /* data; the path made */
+	struct slice *names; /* CHILDREN */
 	size_t n_names;
 	struct zk_stat *stats; /* MULTI, rc ZOK: of the sets */
 	size_t failed;	       /* MULTI, rc not ZOK: the step at fault;
@@ -89,16 +94,14 @@ struct zk_lib {
 	int failed_rc;
 	/* private */
 	struct list link; /* in the session */
-	struct list post;
+	struct zk_post post;
 	struct zk_lib_session *session;
-	void *ops;
 	void *results;
 	void *lib_stats;
 };
 
 /* NULL: no memory. */
-struct zk_lib *zk_lib_new(struct zk_handle *h, enum zk_lib_kind kind,
-			  void (*done)(struct zk_lib *c),
+struct zk_lib *zk_lib_new(enum zk_lib_kind kind, void (*done)(struct zk_lib *c),
 			  void *data) KV_MUSTCHECK;
 /* PRE: up. */
 void zk_lib_start(struct zk_handle *h, struct zk_lib *c);
