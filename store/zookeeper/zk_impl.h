@@ -25,13 +25,13 @@
 
 enum zk_data_mode { ZK_DATA_ALL, ZK_DATA_LEAVES, ZK_DATA_NONEMPTY };
 
-struct zk_handle;
+struct zk_writer;
 
 /* One open store. */
 struct zk {
 	struct store *st;
 	struct zk_session session;
-	struct zk_handle *handle; /* NULL until something is written */
+	struct zk_writer *writer; /* NULL until something is written */
 	enum zk_data_mode data;
 	bool skip_ephemerals;
 	bool attrs;	       /* opened with STORE_ATTRS */

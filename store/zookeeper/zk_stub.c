@@ -14,19 +14,3 @@ void zk_changes_cancel(struct store_next *req KV_UNUSED)
 void zk_unwatch(struct store_watch *w KV_UNUSED)
 {
 }
-
-int zk_write(struct store *st KV_UNUSED, struct store_write *req)
-{
-	return kv_fail(&req->err, KV_CALL_NOT_SUPPORTED,
-		       "zookeeper: writing is not there yet");
-}
-
-void zk_write_cancel(struct store_write *req KV_UNUSED)
-{
-}
-
-void zk_write_close(struct zk *zk KV_UNUSED, void (*closed)(void *ctx),
-		    void *ctx)
-{
-	closed(ctx);
-}

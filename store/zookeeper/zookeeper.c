@@ -249,7 +249,6 @@ static void set_caps(struct store *st)
 
 	caps->atomic = true;
 	caps->resumable = true;
-	caps->ordered = true;
 	caps->hierarchical = true;
 	caps->max_ops = ZK_MAX_OPS;
 	/* A multi is one packet. */
