@@ -285,7 +285,11 @@ static bool decide(struct apply *a, struct batch_item *it,
 			return false;
 		}
 		it->refused = mapped.refused;
-		in.uncarried = mapped.refused != NULL;
+		if (it->refused == NULL && target != NULL &&
+		    target->unreadable) {
+			it->refused = "the target does not let it be read";
+		}
+		in.uncarried = it->refused != NULL;
 	}
 	in.row = &row;
 	judge_recovered(a, it, &in.target);

@@ -3,7 +3,8 @@
 
 bool content_eq(struct content a, struct content b)
 {
-	return slice_eq(a.value, b.value) && slice_eq(a.attrs, b.attrs);
+	return !a.unreadable && !b.unreadable && slice_eq(a.value, b.value) &&
+	       slice_eq(a.attrs, b.attrs);
 }
 
 struct kv_hash content_hash(struct content c)
@@ -21,6 +22,7 @@ bool content_dup(struct arena *a, struct content c, struct content *out)
 {
 	out->value = slice_dup(a, c.value);
 	out->attrs = slice_of(NULL, 0);
+	out->unreadable = c.unreadable;
 	if (c.attrs.n > 0) {
 		out->attrs = slice_dup(a, c.attrs);
 	}

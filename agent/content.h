@@ -12,18 +12,22 @@
 struct content {
 	struct slice value;
 	struct slice attrs;
+	bool unreadable; /* what it holds is not known: it cannot be carried */
 };
 
 static inline struct content content_of(struct slice value, struct slice attrs)
 {
-	struct content c = {value, attrs};
+	struct content c = {.value = value, .attrs = attrs};
 
 	return c;
 }
 
 static inline struct content content_of_pair(const struct store_pair *p)
 {
-	return content_of(p->value, p->attrs);
+	struct content c = content_of(p->value, p->attrs);
+
+	c.unreadable = p->unreadable;
+	return c;
 }
 
 /* Of a key that is not there. */

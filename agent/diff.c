@@ -272,7 +272,7 @@ static bool is_left_out(const struct diff *d, const struct merge_item *item)
 	enum state_row_kind kind =
 	    item->row == NULL ? STATE_ROW_NONE : item->row->kind;
 
-	if (item->outside) {
+	if (item->outside || item->unknown) {
 		return true;
 	}
 	if (!d->p.owned) {

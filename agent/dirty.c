@@ -113,6 +113,7 @@ static bool fill_item(struct dirty *d, struct batch *b,
 	struct content content = content_of(row->value, row->attrs);
 	struct env_key mapped;
 
+	content.unreadable = row->unreadable;
 	if (it == NULL) {
 		return false;
 	}

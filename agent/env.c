@@ -40,6 +40,10 @@ int env_map(enum mapping_mode mapping, const struct store *target,
 	}
 	if (rv != KV_OK) {
 		out->key = slice_of(NULL, 0);
+	} else if (content.unreadable) {
+		rv = kv_fail(&err, KV_DENIED,
+			     "the source does not let it be read, nor what may "
+			     "be below it");
 	} else {
 		rv = store_check_attrs(target, out->key, content.value.n,
 				       content.attrs.n, &err);

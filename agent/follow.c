@@ -56,7 +56,10 @@ static void seal(struct follow *f)
 
 static struct content content_of_change(const struct store_change *c)
 {
-	return content_of(c->value, c->attrs);
+	struct content content = content_of(c->value, c->attrs);
+
+	content.unreadable = c->unreadable;
+	return content;
 }
 
 static bool fill_item(struct follow *f, const struct store_change *c,
@@ -169,6 +172,7 @@ static bool put_change(struct follow *f, const struct store_change *c)
 				  .attrs = c->attrs,
 				  .index = c->index,
 				  .is_delete = c->action == STORE_DELETE,
+				  .unreadable = c->unreadable,
 				  .inferred = c->inferred};
 	struct env_key mapped;
 	struct arena arena = {0};

@@ -64,8 +64,16 @@ struct ledger {
 	struct key_buf after;
 };
 
+/* Directories below which the source does not let anything be read: those that
+ * a key to come may be below. */
+struct closed {
+	struct key_buf key;
+	struct closed *outer;
+};
+
 struct merge {
 	struct merge_params p;
+	struct closed *closed_dirs; /* innermost first */
 	struct side source;
 	struct side target;
 	struct ledger ledger;
@@ -96,6 +104,11 @@ static bool key_set(struct key_buf *b, struct slice key)
 	}
 	b->n = key.n;
 	return true;
+}
+
+static void key_free(struct key_buf *b)
+{
+	kv_free(b->p);
 }
 
 static struct slice key_get(const struct key_buf *b)
@@ -248,6 +261,65 @@ static bool side_turn(struct side *s)
 	return true;
 }
 
+/* ---- what the source hides ---------------------------------------------- */
+
+/* Notes that nothing is known of what is below the pair. */
+static bool close_dir(struct merge *m, const struct store_pair *pair)
+{
+	struct closed *c;
+	struct env_key mapped;
+
+	arena_reset(&m->scratch);
+	if (env_map(m->p.mapping, m->p.target, pair->key, content_none(),
+		    &m->scratch, &mapped) != KV_OK) {
+		return false;
+	}
+	if (mapped.key.n == 0) {
+		return true; /* what is below it has no name there either */
+	}
+	c = kv_calloc(1, sizeof *c);
+	if (c == NULL || !key_set(&c->key, mapped.key)) {
+		kv_free(c);
+		return false;
+	}
+	c->outer = m->closed_dirs;
+	m->closed_dirs = c;
+	return true;
+}
+
+static void open_dir(struct merge *m)
+{
+	struct closed *c = m->closed_dirs;
+
+	m->closed_dirs = c->outer;
+	key_free(&c->key);
+	kv_free(c);
+}
+
+/* May a key that does not come before `key` be below `dir`? */
+static bool may_come(struct slice dir, struct slice key)
+{
+	return slice_cmp(key, dir) <= 0 ||
+	       (slice_starts(key, dir) && key.p[dir.n] <= '/');
+}
+
+/* Is the key below one of them? Keys ascend: those that are past are let go. */
+static bool is_hidden(struct merge *m, struct slice key)
+{
+	const struct closed *c;
+
+	while (m->closed_dirs != NULL &&
+	       !may_come(key_get(&m->closed_dirs->key), key)) {
+		open_dir(m);
+	}
+	for (c = m->closed_dirs; c != NULL; c = c->outer) {
+		if (slice_below(key, key_get(&c->key))) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Fills the head from the current pair; false: the pair is out of scope, or an
  * error is set. */
 static bool side_head(struct side *s)
@@ -259,6 +331,10 @@ static bool side_head(struct side *s)
 		s->head.key = pair->key;
 		s->head.refused = NULL;
 		return side_ascends(s, pair->key);
+	}
+	if (pair->unreadable && !close_dir(m, pair)) {
+		(void)no_memory(&s->err);
+		return false;
 	}
 	if (!filter_pass(m->p.conf, pair->key)) {
 		return false;
@@ -454,6 +530,11 @@ static bool emit(struct merge *m)
 	if (row != NULL && slice_eq(row->key, item.key)) {
 		item.row = row;
 	}
+	item.unknown = is_hidden(m, item.key) && item.source == NULL;
+	if (item.target != NULL && item.target->unreadable &&
+	    item.refused == NULL) {
+		item.refused = "the target does not let it be read";
+	}
 	if (item_scope(m, &item) != KV_OK) {
 		(void)no_memory(&m->source.err);
 		return true;
@@ -498,11 +579,6 @@ static bool outstanding(const struct merge *m)
 	return m->source.busy || m->target.busy || m->ledger.busy;
 }
 
-static void key_free(struct key_buf *b)
-{
-	kv_free(b->p);
-}
-
 static void free_merge(struct merge *m)
 {
 	void (*closed)(void *ctx) = m->closed;
@@ -514,6 +590,9 @@ static void free_merge(struct merge *m)
 		store_page_free(sides[i]->ahead);
 		key_free(&sides[i]->after);
 		key_free(&sides[i]->passed);
+	}
+	while (m->closed_dirs != NULL) {
+		open_dir(m);
 	}
 	sorter_free(m->source.sorter);
 	key_free(&m->ledger.after);

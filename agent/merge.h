@@ -30,6 +30,8 @@ struct merge_item {
 	bool outside;	     /* the filter does not carry this key */
 	const char *refused; /* the source's key cannot be carried: why; `key`
 				is then the source's own key */
+	bool unknown; /* the source did not tell it, and may have it: it is
+			 below what the source does not let be read */
 };
 
 struct merge_params {

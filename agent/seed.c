@@ -312,6 +312,9 @@ static bool on_item(void *ctx, const struct merge_item *item)
 	bool ok;
 
 	s->scanned++;
+	if (item->unknown && !item->outside) {
+		return true; /* nothing may be concluded */
+	}
 	fill_in(s, item, &in);
 	if (item->outside) {
 		ok = s->dry || release(s, item);

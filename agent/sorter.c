@@ -83,6 +83,7 @@ static struct store_page *build_page(struct sorter *s)
 		page->pairs[i].value = s->rows[i].value;
 		page->pairs[i].attrs = s->rows[i].attrs;
 		page->pairs[i].index = s->rows[i].index;
+		page->pairs[i].unreadable = s->rows[i].unreadable;
 	}
 	page->n = s->n;
 	page->more = s->n > 0;
@@ -220,6 +221,7 @@ static bool map_page(struct sorter *s)
 		row->value = pair->value;
 		row->attrs = pair->attrs;
 		row->index = pair->index;
+		row->unreadable = pair->unreadable;
 		s->n++;
 	}
 	return true;

@@ -5,7 +5,7 @@
  * part of the state file, and its transactions do not wait for that one. */
 #include "state/state_int.h"
 
-enum { DIRTY_DELETE = 1, DIRTY_INFERRED = 2 };
+enum { DIRTY_DELETE = 1, DIRTY_INFERRED = 2, DIRTY_UNREADABLE = 4 };
 
 static int ready(struct state *st, struct kv_err *err)
 {
@@ -42,7 +42,8 @@ static int put(struct state *st, int64_t route, const struct state_dirty *d,
 		sql_blob(&q, d[i].key);
 		sql_u64(&q, d[i].index);
 		sql_int(&q, (d[i].is_delete ? DIRTY_DELETE : 0) |
-				(d[i].inferred ? DIRTY_INFERRED : 0));
+				(d[i].inferred ? DIRTY_INFERRED : 0) |
+				(d[i].unreadable ? DIRTY_UNREADABLE : 0));
 		sql_blob(&q, d[i].source_key);
 		sql_blob(&q, d[i].value);
 		sql_blob(&q, d[i].attrs);
@@ -77,6 +78,7 @@ static bool row_copy(struct sql *q, struct arena *arena, struct state_dirty *d)
 	flags = sql_get_int(q);
 	d->is_delete = (flags & DIRTY_DELETE) != 0;
 	d->inferred = (flags & DIRTY_INFERRED) != 0;
+	d->unreadable = (flags & DIRTY_UNREADABLE) != 0;
 	d->source_key = slice_dup(arena, sql_get_blob(q));
 	d->value = slice_dup(arena, sql_get_blob(q));
 	d->attrs = slice_dup(arena, sql_get_blob(q));

@@ -15,7 +15,7 @@ static int ready(struct state *st, struct kv_err *err)
 			  "CREATE TEMP TABLE IF NOT EXISTS sorted("
 			  " route INTEGER NOT NULL, key BLOB NOT NULL,"
 			  " source_key BLOB NOT NULL, value BLOB NOT NULL,"
-			  " attrs BLOB NOT NULL,"
+			  " attrs BLOB NOT NULL, unreadable INTEGER NOT NULL,"
 			  " position INTEGER NOT NULL, PRIMARY KEY(route, key))"
 			  " WITHOUT ROWID;"
 			  "PRAGMA temp.journal_mode = MEMORY;"
@@ -36,6 +36,7 @@ static int put(struct state *st, int64_t route, const struct state_sorted *rows,
 		sql_blob(&q, rows[i].source_key);
 		sql_blob(&q, rows[i].value);
 		sql_blob(&q, rows[i].attrs);
+		sql_int(&q, rows[i].unreadable ? 1 : 0);
 		sql_u64(&q, rows[i].index);
 		(void)sql_run(&q);
 		sql_again(&q);
@@ -66,6 +67,7 @@ static bool row_copy(struct sql *q, struct arena *arena, struct state_sorted *r)
 	r->source_key = slice_dup(arena, sql_get_blob(q));
 	r->value = slice_dup(arena, sql_get_blob(q));
 	r->attrs = slice_dup(arena, sql_get_blob(q));
+	r->unreadable = sql_get_int(q) != 0;
 	r->index = sql_get_u64(q);
 	return r->key.p != NULL && r->source_key.p != NULL &&
 	       r->value.p != NULL && r->attrs.p != NULL;

@@ -162,9 +162,10 @@
 		      " AND position <= ?")                                    \
 	X(SORT_PUT,                                                            \
 	  "INSERT OR REPLACE INTO temp.sorted(route, key, source_key, value,"  \
-	  " attrs, position) VALUES(?, ?, ?, ?, ?, ?)")                        \
+	  " attrs, unreadable, position) VALUES(?, ?, ?, ?, ?, ?, ?)")         \
 	X(SORT_PAGE,                                                           \
-	  "SELECT key, source_key, value, attrs, position FROM temp.sorted"    \
+	  "SELECT key, source_key, value, attrs, unreadable, position"         \
+	  " FROM temp.sorted"                                                  \
 	  " WHERE route = ? AND key > ? ORDER BY key LIMIT ?")                 \
 	X(SORT_CLEAR, "DELETE FROM temp.sorted WHERE route = ?")               \
 	X(DIRTY_CLEAR, "DELETE FROM temp.dirty WHERE route = ?")

@@ -271,6 +271,7 @@ struct state_dirty {
 	uint64_t index;
 	bool is_delete;
 	bool inferred;
+	bool unreadable; /* the source does not say what it holds */
 };
 
 int state_dirty_put(struct state *st, int64_t route,
@@ -298,6 +299,7 @@ struct state_sorted {
 	struct slice value;
 	struct slice attrs;
 	uint64_t index;
+	bool unreadable; /* the source does not say what it holds */
 };
 
 int state_sort_put(struct state *st, int64_t route,

@@ -93,6 +93,10 @@ struct store_pair {
 	struct slice attrs; /* so too; and without STORE_ATTRS */
 	uint64_t index;
 	struct store_version version;
+	/* The key is there, and the store does not let it be read, nor what may
+	 * be below it: value, attrs and version are empty, and nothing is known
+	 * of the keys below it that are not told. */
+	bool unreadable;
 	bool gone; /* no such key any more: index is that of its delete (only
 		      with store_scan.with_gone) */
 };
@@ -355,7 +359,7 @@ struct store_single {
 	struct store_write write;   /* private */
 	struct store_op op;	    /* private */
 };
-/* KV_KEY_NOT_FOUND when missing. */
+/* KV_KEY_NOT_FOUND when missing; KV_DENIED when it may not be read. */
 int store_get(struct store *st, struct store_single *req) KV_MUSTCHECK;
 /* req->found; a missing key is no error. */
 int store_exists(struct store *st, struct store_single *req) KV_MUSTCHECK;
@@ -380,6 +384,7 @@ void store_cancel(struct store_req *req);
 
 struct store_change {
 	enum store_action action; /* GET, SET, UPDATE, DELETE */
+	bool unreadable;	  /* a SET: as in a pair */
 	bool inferred; /* a DELETE concluded from absence in a re-list */
 	bool tx_end;   /* last change of its source transaction */
 	struct slice key;

@@ -51,6 +51,15 @@ static int fail_missing(struct store_single *req)
 		       slice_print(req->key, text, sizeof text));
 }
 
+static int fail_unreadable(struct store_single *req)
+{
+	char text[SLICE_PRINT_MAX];
+
+	return kv_fail(&req->err, KV_DENIED,
+		       "key %s may not be read: give credentials that may",
+		       slice_print(req->key, text, sizeof text));
+}
+
 /* ---- reading ------------------------------------------------------------- */
 
 static void take_page(struct store_single *req)
@@ -75,6 +84,8 @@ static void get_done(struct store_scan *scan)
 	take_page(req);
 	if (req->err.status == KV_OK && !req->found) {
 		(void)fail_missing(req);
+	} else if (req->err.status == KV_OK && req->pair.unreadable) {
+		(void)fail_unreadable(req);
 	}
 	single_finish(req);
 }

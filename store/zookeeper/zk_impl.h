@@ -59,6 +59,8 @@ bool zk_is_key(const struct zk *zk, const struct zk_data *d);
 /* The znode as a key's index: its mzxid; also its pzxid where children make
  * and unmake the key (null data, data=leaves). */
 uint64_t zk_index(const struct zk *zk, const struct zk_data *d);
+/* ... of a key that must not be read: the one it would have. */
+uint64_t zk_hidden_index(const struct zk_stat *s);
 struct store_version zk_version(const struct zk_stat *s);
 int zk_check_key(const struct store *st, struct slice key, struct kv_err *err);
 /* Can a znode have this path? NULL: yes; else why not. */

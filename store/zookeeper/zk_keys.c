@@ -45,6 +45,15 @@ uint64_t zk_index(const struct zk *zk, const struct zk_data *d)
 	return (uint64_t)d->stat.mzxid;
 }
 
+/* Whether its data is null is not told. With children it is no key if so. */
+uint64_t zk_hidden_index(const struct zk_stat *s)
+{
+	if (s->data_length == 0 && s->num_children == 0) {
+		return (uint64_t)KV_MAX(s->mzxid, s->pzxid);
+	}
+	return (uint64_t)s->mzxid;
+}
+
 struct store_version zk_version(const struct zk_stat *s)
 {
 	struct store_version v = {.a = (uint64_t)(uint32_t)s->version + 1,

@@ -271,6 +271,22 @@ static int add_pair(struct scan *s, const struct zk_walk_node *n,
 						 n->acl, &pair->attrs, err);
 }
 
+static int add_unreadable(struct scan *s, const struct zk_walk_node *n,
+			  struct kv_err *err)
+{
+	struct store_pair *pair = store_page_add(
+	    s->page, &s->cap, zk_key(s->zk->st, n->path), slice_of(NULL, 0));
+
+	if (pair == NULL) {
+		return kv_fail(err, KV_NO_MEMORY,
+			       "zookeeper: no memory for a page");
+	}
+	pair->index = zk_hidden_index(&n->data.stat);
+	pair->unreadable = true;
+	s->bytes += pair->key.n;
+	return KV_OK;
+}
+
 /* One znode into the page, if it is a key. */
 static int take(struct scan *s, const struct zk_walk_node *n,
 		struct kv_err *err)
@@ -278,8 +294,12 @@ static int take(struct scan *s, const struct zk_walk_node *n,
 	if (n->error == ZK_NO_NODE) {
 		return KV_OK;
 	}
-	if (n->error != ZK_OK) {
-		return zk_fail(err, n->error, n->path);
+	if (n->error == ZK_NO_AUTH && s->zk->skip_ephemerals &&
+	    n->data.stat.ephemeral_owner != 0) {
+		return KV_OK;
+	}
+	if (n->error == ZK_NO_AUTH) {
+		return add_unreadable(s, n, err);
 	}
 	return zk_is_key(s->zk, &n->data) ? add_pair(s, n, err) : KV_OK;
 }

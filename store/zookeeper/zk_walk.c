@@ -36,6 +36,7 @@ struct place {
 	enum kind kind;
 	bool asked;
 	bool known;
+	bool hidden; /* NODE: must not be read; its Stat alone is asked for */
 	uint32_t parts; /* answers to come */
 	int64_t at;	/* what it stands for */
 	size_t bytes;
@@ -296,6 +297,8 @@ static int take_node(struct zk_walk *w, struct place *e,
 	e->at = e->at == 0 ? res->zxid : KV_MIN(e->at, res->zxid);
 	if (res->error == ZK_NO_NODE || res->error == ZK_NO_AUTH) {
 		e->error = res->error;
+	} else if (e->hidden) {
+		e->data.stat = res->data.stat;
 	} else if (res->error != ZK_OK) {
 		return zk_fail(&w->err, res->error, path_of(e));
 	} else if (!acl) {
@@ -303,11 +306,17 @@ static int take_node(struct zk_walk *w, struct place *e,
 	} else if (!own(&e->acl, res->raw)) {
 		rv = no_memory(w);
 	}
-	if (rv == KV_OK && --e->parts == 0) {
-		e->known = true;
-		settle_list(w, e);
+	if (rv != KV_OK || --e->parts > 0) {
+		return rv;
 	}
-	return rv;
+	if (e->error == ZK_NO_AUTH && !e->hidden) {
+		e->hidden = true;
+		e->asked = false;
+	} else {
+		e->known = true;
+	}
+	settle_list(w, e);
+	return KV_OK;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -357,14 +366,10 @@ static int take_names(struct zk_walk *w, struct place *e,
 static int take_list(struct zk_walk *w, struct place *e,
 		     const struct zk_read_result *res)
 {
-	if (res->error == ZK_NO_AUTH) {
-		/* Closed since its node was read, or the root of the walk. */
-		e->kind = NODE;
-		w->nodes++;
-		e->error = ZK_NO_AUTH;
-		e->known = true;
-		e->at = res->zxid;
-		return KV_OK;
+	if (res->error == ZK_NO_AUTH && w->places.next != &e->link) {
+		/* Closed since its node was read: another walk sees it so. */
+		return kv_fail(&w->err, KV_NOT_REACHABLE,
+			       "zookeeper: the tree changed under the walk");
 	}
 	if (res->error != ZK_OK && res->error != ZK_NO_NODE) {
 		return zk_fail(&w->err, res->error, path_of(e));
@@ -465,11 +470,13 @@ static void fill_items(const struct zk_walk *w, struct batch *b,
 		bool node = e->kind == NODE;
 
 		b->places[n] = e;
-		items[n].op = node ? ZK_OP_GET_DATA : ZK_OP_GET_CHILDREN;
+		items[n].op = !node	  ? ZK_OP_GET_CHILDREN
+			      : e->hidden ? ZK_OP_EXISTS
+					  : ZK_OP_GET_DATA;
 		items[n++].path = path_of(e);
 		e->asked = true;
 		e->parts = 1;
-		if (node && w->p.acls) {
+		if (node && w->p.acls && !e->hidden) {
 			b->places[n] = e;
 			items[n].op = ZK_OP_GET_ACL;
 			items[n++].path = path_of(e);

@@ -44,7 +44,8 @@ struct zk_walk_params {
 struct zk_walk_node {
 	struct slice path;
 	/* ZK_OK; ZK_NO_NODE: it is gone (a named one: not there); ZK_NO_AUTH:
-	 * it is there and must not be read, nor what may be below it. */
+	 * it is there and must not be read, nor what may be below it; data has
+	 * its Stat alone. */
 	int error;
 	struct zk_data data;
 	struct slice acl; /* a vector; params.acls */
