@@ -175,6 +175,14 @@ static void answered(struct call *c)
 /* ---- printing
  * ----------------------------------------------------------------*/
 
+/* What stands beside the value, where there is anything. */
+static void add_attrs(struct call *c, json_t *object, struct slice attrs)
+{
+	if (attrs.n > 0) {
+		out_json_base64(&c->out, object, "attrs", attrs);
+	}
+}
+
 static json_t *pair_json(struct call *c, const struct store_pair *p, bool value)
 {
 	json_t *object = out_json_object(&c->out);
@@ -182,6 +190,7 @@ static json_t *pair_json(struct call *c, const struct store_pair *p, bool value)
 	out_json_key(&c->out, object, "key", p->key);
 	if (value) {
 		out_json_base64(&c->out, object, "value", p->value);
+		add_attrs(c, object, p->attrs);
 	}
 	out_json_uint(&c->out, object, "index", p->index);
 	out_json_uint(&c->out, object, "version", p->version.a);
@@ -370,6 +379,7 @@ static void print_change_json(struct call *c, const struct store_change *ch)
 	out_json_key(&c->out, object, "key", ch->key);
 	if (ch->action != STORE_DELETE) {
 		out_json_base64(&c->out, object, "value", ch->value);
+		add_attrs(c, object, ch->attrs);
 	}
 	out_json_uint(&c->out, object, "index", ch->index);
 	out_json_uint(&c->out, object, "version", ch->version.a);
@@ -593,9 +603,11 @@ static int start(struct call *c, const struct cli *cli, struct kv_err *err)
 				      signal_cb, c, err);
 	}
 	if (status == KV_OK) {
-		status = store_open(
-		    cli->registry, c->loop.sched, c->args->args[1],
-		    c->row->creates ? STORE_CREATE : 0, &c->store, err);
+		status =
+		    store_open(cli->registry, c->loop.sched, c->args->args[1],
+			       (c->row->creates ? STORE_CREATE : 0U) |
+				   (c->args->json ? STORE_ATTRS : 0U),
+			       &c->store, err);
 	}
 	if (status != KV_OK) {
 		/* An embedded store's file that is not there. */

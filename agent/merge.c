@@ -83,6 +83,7 @@ struct merge {
 	bool running;
 	bool ended;
 	uint64_t low;
+	uint64_t high;
 	uint64_t count;
 	void (*closed)(void *ctx);
 	void *closed_ctx;
@@ -257,6 +258,7 @@ static bool side_turn(struct side *s)
 	s->gap_at = s->gap_at == 0 ? s->at : KV_MIN(s->gap_at, s->at);
 	if (s == &s->m->source) {
 		s->m->low = s->m->low == 0 ? s->at : KV_MIN(s->m->low, s->at);
+		s->m->high = KV_MAX(s->m->high, s->at);
 	}
 	return true;
 }
@@ -764,6 +766,12 @@ const struct store_origin *merge_target_origin(const struct merge *m)
 uint64_t merge_source_low(const struct merge *m)
 {
 	return m->low;
+}
+
+bool merge_source_is_one(const struct merge *m)
+{
+	return m->low == m->high &&
+	       (m->source.sorter == NULL || sorter_is_one(m->source.sorter));
 }
 
 uint64_t merge_source_end(const struct merge *m)

@@ -72,6 +72,8 @@ const struct store_origin *merge_target_origin(const struct merge *m);
 /* The lowest index a page of the source stood for; the origin's at the end. */
 uint64_t merge_source_low(const struct merge *m);
 uint64_t merge_source_end(const struct merge *m);
+/* Did all pages of the source stand for one index? */
+bool merge_source_is_one(const struct merge *m);
 /* Pairs the source had in scope. */
 uint64_t merge_source_count(const struct merge *m);
 

@@ -82,6 +82,9 @@ struct route {
 	int exit_status;
 	uint64_t end_index;
 	struct store_known known;
+	uint64_t known_at; /* the watch's `after` */
+	bool known_exact;  /* the ledger may name all */
+	bool known_all;	   /* ... and does */
 	struct worker_job known_job;
 	struct arena known_after;
 	struct slice known_key;

@@ -390,6 +390,7 @@ static void open_watch(struct route *r, enum follow_mode mode, uint64_t after)
 	struct kv_err err = {0};
 
 	r->watch_lost = false;
+	r->known_at = after;
 	if (follow_open(&r->follow, mode, after, &r->known) != KV_OK) {
 		r->watch_lost = true;
 		(void)kv_fail(&err, KV_NO_MEMORY, "no memory for a watch");
@@ -644,6 +645,8 @@ static void reconciled(struct route *r)
 	set_identity(cp->source_identity, r->env.source_identity);
 	set_identity(cp->target_identity, r->env.target_identity);
 	cp->complete = true;
+	cp->exact =
+	    r->follow.mode != FOLLOW_OFF || seed_source_is_one(&r->seed);
 	cp->index = KV_MAX(cp->index, r->follow.mode == FOLLOW_OFF
 					  ? seed_source_low(&r->seed)
 					  : r->follow.position);

@@ -417,6 +417,7 @@ static void close_merge(struct seed *s)
 {
 	if (s->merge != NULL && !s->merge_closing) {
 		s->source_low = merge_source_low(s->merge);
+		s->source_is_one = merge_source_is_one(s->merge);
 		s->source_end = merge_source_end(s->merge);
 		s->source_count = merge_source_count(s->merge);
 		s->merge_closing = true;
@@ -672,6 +673,11 @@ void seed_abort(struct seed *s)
 uint64_t seed_source_low(const struct seed *s)
 {
 	return s->source_low;
+}
+
+bool seed_source_is_one(const struct seed *s)
+{
+	return s->source_is_one;
 }
 
 uint64_t seed_source_end(const struct seed *s)

@@ -44,6 +44,7 @@ struct seed {
 	char held_reason[KV_ERR_TEXT_MAX];
 	struct sched_task task;
 	uint64_t source_low;
+	bool source_is_one;
 	uint64_t source_end;
 	uint64_t source_count;
 	uint64_t scanned;
@@ -78,6 +79,8 @@ void seed_abort(struct seed *s);
  * has been seen up to `low`; `end` is the source's index when it was over. */
 uint64_t seed_source_low(const struct seed *s);
 uint64_t seed_source_end(const struct seed *s);
+/* ... and all its pages stood for one index. */
+bool seed_source_is_one(const struct seed *s);
 uint64_t seed_source_count(const struct seed *s);
 
 #endif /* KV_SEED_H */

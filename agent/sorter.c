@@ -18,7 +18,8 @@ struct sorter {
 	struct slice after;	  /* last key scanned; later: last key given */
 	struct kv_err err;
 	struct store_origin origin;
-	uint64_t at;  /* the lowest index read */
+	uint64_t at; /* the lowest index read */
+	uint64_t high;
 	uint64_t ask; /* the index to read at */
 	bool cleared;
 	bool more;   /* of the source */
@@ -231,6 +232,7 @@ static void take_page(struct sorter *s)
 {
 	s->origin = s->read->origin;
 	s->at = s->at == 0 ? s->read->at : KV_MIN(s->at, s->read->at);
+	s->high = KV_MAX(s->high, s->read->at);
 	s->ask = s->ask == 0 ? s->read->at : s->ask;
 	if (!map_page(s)) {
 		store_page_free(s->read);
@@ -312,6 +314,11 @@ void sorter_next(struct sorter *s)
 	} else {
 		scan_next(s);
 	}
+}
+
+bool sorter_is_one(const struct sorter *s)
+{
+	return s->at == s->high;
 }
 
 void sorter_cancel(struct sorter *s)

@@ -39,6 +39,8 @@ struct sorter_params {
 struct sorter *sorter_open(const struct sorter_params *p) KV_MUSTCHECK;
 /* One at a time; the first one reads the whole source. */
 void sorter_next(struct sorter *s);
+/* Did all pages of the source stand for one index? */
+bool sorter_is_one(const struct sorter *s);
 /* A wish to end a sorter_next soon; the answer still comes. */
 void sorter_cancel(struct sorter *s);
 /* Not while a sorter_next is under way. */

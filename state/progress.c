@@ -61,6 +61,18 @@ static uint64_t sum_text(const char *text)
 	return sum_part(slice_str(text));
 }
 
+/* 0, 1, or 2 for one that is exact. */
+static uint8_t complete_pack(const struct state_checkpoint *cp)
+{
+	return cp->complete && cp->exact ? 2 : cp->complete;
+}
+
+static void complete_unpack(int64_t number, struct state_checkpoint *cp)
+{
+	cp->complete = number != 0;
+	cp->exact = number == 2;
+}
+
 #define FUSE_BYTES (8 * STATE_FUSE_OLDER)
 
 /* No bytes when there is nothing in it. */
@@ -98,7 +110,7 @@ static int64_t checkpoint_sum(int64_t route, const struct state_checkpoint *cp,
 
 	pack_u64(&b, (uint64_t)route);
 	pack_u64(&b, cp->index);
-	pack_u64(&b, cp->complete ? 1 : 0);
+	pack_u64(&b, complete_pack(cp));
 	pack_u64(&b, sum_text(cp->source_identity));
 	pack_u64(&b, sum_text(cp->target_identity));
 	pack_u64(&b, cp->source_index);
@@ -122,7 +134,7 @@ static void checkpoint_read(struct sql *q, int64_t route,
 	int64_t sum;
 
 	cp->index = sql_get_u64(q);
-	cp->complete = sql_get_int(q) != 0;
+	complete_unpack(sql_get_int(q), cp);
 	sql_get_text(q, cp->source_identity, sizeof cp->source_identity);
 	sql_get_text(q, cp->target_identity, sizeof cp->target_identity);
 	cp->source_index = sql_get_u64(q);
@@ -171,7 +183,7 @@ int checkpoint_save(struct state *st, int64_t route,
 	PRE(memchr(cp->target_identity, 0, sizeof cp->target_identity));
 	counters_print(&cp->counters, counters);
 	sql_u64(&q, cp->index);
-	sql_int(&q, cp->complete ? 1 : 0);
+	sql_int(&q, complete_pack(cp));
 	sql_text(&q, cp->source_identity);
 	sql_text(&q, cp->target_identity);
 	sql_u64(&q, cp->source_index);
@@ -318,6 +330,24 @@ int state_count_lists(struct state *st, int64_t route,
 	counts->foreign = count_of(t.foreign);
 	counts->yielded = count_of(t.rows[STATE_ROW_YIELDED]);
 	return status;
+}
+
+int state_ledger_names_all(struct state *st, int64_t route, uint64_t index,
+			   bool *all, struct kv_err *err)
+{
+	struct state_list_counts counts;
+	int status = state_count_lists(st, route, &counts, err);
+	struct sql q;
+
+	*all = false;
+	if (status != KV_OK || counts.quarantine > 0 || counts.yielded > 0) {
+		return status;
+	}
+	q = sql_open(st, SQL_LEDGER_GONE_AFTER);
+	sql_int(&q, route);
+	sql_u64(&q, index);
+	*all = !sql_next(&q);
+	return sql_close(&q, err);
 }
 
 /* ---- what `status` shows */

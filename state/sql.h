@@ -50,6 +50,9 @@
 	  "UPDATE progress SET owned = ?, gone = ?, yielded = ?, stale = ?,"   \
 	  " quarantine = ?, foreign_keys = ?, journal = ?, tally_sum = ?"      \
 	  " WHERE route = ?")                                                  \
+	X(LEDGER_GONE_AFTER,                                                   \
+	  "SELECT 1 FROM ledger WHERE route = ? AND kind = 2"                  \
+	  " AND source_index > ? LIMIT 1")                                     \
 	X(LEDGER_PAGE,                                                         \
 	  "SELECT kind, source_index, version_a, version_b, hash, sum, key"    \
 	  " FROM ledger WHERE route = ? AND key > ? ORDER BY key LIMIT ?")     \

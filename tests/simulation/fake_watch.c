@@ -7,6 +7,8 @@
  * The first answer of a watch is the init batch. A request for which there is
  * nothing waits until the world changes, or is answered by a progress mark.
  */
+#include <stdlib.h>
+
 #include "fake_impl.h"
 
 #define BATCH_MAX 6
@@ -270,6 +272,7 @@ static bool fill_told(struct fake_req *fr, struct fake_watch *fw)
  * --------------------------------------------------------------*/
 
 static void known_page(void *ctx, int status, struct store_page *page);
+static void check_complete(const struct fake_watch *fw);
 
 static void ask_known(struct fake_watch *fw)
 {
@@ -324,6 +327,7 @@ static void known_page(void *ctx, int status, struct store_page *page)
 	} else if (more) {
 		ask_known(fw);
 	} else {
+		check_complete(fw);
 		fw->gathered = true;
 		sim_event_stop(&fr->event);
 		sim_event_start(fr->fs->w->sched, &fr->event, true, 0);
@@ -349,6 +353,33 @@ static const struct store_pair *known_find(const struct fake_watch *fw,
 		}
 	}
 	return NULL;
+}
+
+/* Known keys that are said to be all of them: are they? Of another era nobody
+ * who talks to this server can know. */
+static void check_complete(const struct fake_watch *fw)
+{
+	const struct fake_world *w = fw->fs->w;
+
+	w->counts->known_complete += fw->w->known->complete;
+	for (size_t i = 0; i < w->n_keys; i++) {
+		const struct fake_key *k = w->keys[i];
+
+		if (!fw->w->known->complete || w->era > 0 ||
+		    !in_dir(fw, k->key) ||
+		    fake_at(w, k, fw->w->after) == NULL) {
+			continue;
+		}
+		if (known_find(fw, k->key) == NULL) {
+			FAKE_TRACE(w,
+				   "%s: %.*s was there at %llu, and is not "
+				   "known",
+				   w->name, (int)k->key.n,
+				   (const char *)k->key.p,
+				   (unsigned long long)fw->w->after);
+			abort();
+		}
+	}
 }
 
 /* Puts go by their index, as changes do. */

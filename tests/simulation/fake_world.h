@@ -89,6 +89,7 @@ struct fake_faults {
 	X(progress_marks)    \
 	X(partial_batches)   \
 	X(relists)           \
+	X(known_complete)    \
 	X(inferred_deletes)  \
 	X(history_lost)      \
 	X(cuts)              \

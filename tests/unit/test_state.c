@@ -663,6 +663,7 @@ static void test_checkpoint(void **state)
 
 	cp.index = 1234567890123;
 	cp.complete = true;
+	cp.exact = true;
 	(void)snprintf(cp.source_identity, sizeof cp.source_identity, "etcd:1");
 	memset(cp.target_identity, 'x', sizeof cp.target_identity - 1);
 	cp.source_index = 17;
