@@ -405,6 +405,31 @@ static void root_answered(struct zk_session *s, struct zk_call *c)
 	}
 }
 
+static void probe_cb(struct zk_call *c);
+
+static void start_probe(struct zk_session *s, size_t i)
+{
+	s->probes[i].data = s;
+	s->probes[i].done = probe_cb;
+	s->probing++;
+	zk_call_start(s->conn, &s->probes[i]);
+}
+
+/* Alone: old servers answer what they do not know before what was asked
+ * earlier. */
+static void maybe_probe_fast(struct zk_session *s)
+{
+	struct zk_call *c = &s->probes[PROBE_FAST];
+
+	if (s->probing == 0 && c->op == 0 &&
+	    (s->way == ZK_WAY_FAST ||
+	     (s->way == ZK_WAY_AUTO && !current(s)->general))) {
+		zk_call_begin(c, ZK_OP_MULTI_READ);
+		zk_put_multi_end(&c->frame);
+		start_probe(s, PROBE_FAST);
+	}
+}
+
 static void probe_cb(struct zk_call *c)
 {
 	struct zk_session *s = c->data;
@@ -418,17 +443,10 @@ static void probe_cb(struct zk_call *c)
 	} else if (c == &s->probes[PROBE_FAST]) {
 		fast_answered(s, c);
 	}
+	maybe_probe_fast(s);
 	if (s->probing == 0) {
 		now_up(s);
 	}
-}
-
-static void start_probe(struct zk_session *s, size_t i)
-{
-	s->probes[i].data = s;
-	s->probes[i].done = probe_cb;
-	s->probing++;
-	zk_call_start(s->conn, &s->probes[i]);
 }
 
 static void up_cb(void *ctx)
@@ -448,12 +466,6 @@ static void up_cb(void *ctx)
 	zk_call_begin(&p[PROBE_ROOT], ZK_OP_EXISTS);
 	zk_put_path_watch(&p[PROBE_ROOT].frame, s->root, false);
 	start_probe(s, PROBE_ROOT);
-	if (s->way == ZK_WAY_FAST ||
-	    (s->way == ZK_WAY_AUTO && !current(s)->general)) {
-		zk_call_begin(&p[PROBE_FAST], ZK_OP_MULTI_READ);
-		zk_put_multi_end(&p[PROBE_FAST].frame);
-		start_probe(s, PROBE_FAST);
-	}
 }
 
 static void event_cb(void *ctx, enum zk_event_type type, struct slice path)

@@ -9,9 +9,9 @@
  * not needed: a session costs a ping each third of its time. `epoch` counts the
  * connections.
  *
- * At each connect, before it is up, in one round trip: a sync, so that no
- * server that lags is read; the Stat of the root (who is there: identity); an
- * empty multiRead, to see what the server can (`fast`). A server that does not
+ * At each connect, before it is up: a sync, so that no server that lags is
+ * read; the Stat of the root (who is there: identity); then an empty multiRead,
+ * to see what the server can (`fast`). A server that does not
  * know it answers, and closes: it is connected to anew, the general way.
  *
  * A server behind `zxid` refuses the handshake. When all do so for a while, one

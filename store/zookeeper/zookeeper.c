@@ -10,9 +10,10 @@
 #define DEFAULT_PORT "2181"
 #define MAX_MS (3600 * 1000)
 #define PAGE 5000
-/* Of an operation in a multi, besides path and data: its header, lengths, the
- * ACL that is open to all. */
-#define OP_OVERHEAD 80
+/* Of a multi of a few operations, besides paths and data; and left for the name
+ * beside the largest value. */
+#define OVERHEAD ((size_t)1024)
+#define KEY_ROOM ((size_t)512)
 
 static const char *const schemes[] = {"zk", "zks", NULL};
 
@@ -245,16 +246,18 @@ static void read_endpoints(struct opener *o)
 static void set_caps(struct store *st)
 {
 	struct store_caps *caps = &st->caps;
-	size_t op = OP_OVERHEAD + st->uri->prefix_n;
 
 	caps->atomic = true;
 	caps->resumable = true;
 	caps->hierarchical = true;
 	caps->max_ops = ZK_MAX_OPS;
-	/* A multi is one packet. */
+	/* A multi is one packet: that of a few operations fits; one of many
+	 * that does not is refused as a whole, and its caller makes two of it.
+	 */
 	caps->max_bytes =
-	    ZK_MAX_PACKET - KV_MIN(ZK_MAX_OPS * op, (size_t)ZK_MAX_PACKET / 2);
-	caps->max_value = caps->max_bytes;
+	    ZK_MAX_PACKET - OVERHEAD -
+	    KV_MIN(2 * st->uri->prefix_n, (size_t)ZK_MAX_PACKET / 2);
+	caps->max_value = caps->max_bytes - KEY_ROOM;
 	caps->max_key = caps->max_bytes / 4;
 	caps->write_timeout_ms = 30000;
 	caps->scan_page = PAGE;
