@@ -62,9 +62,9 @@ void jute_put_long(struct jute_out *o, int64_t v)
 
 void jute_put_raw(struct jute_out *o, struct slice s)
 {
-	uint8_t *at = extend(o, s.n);
+	uint8_t *at = s.n > 0 ? extend(o, s.n) : NULL;
 
-	if (at != NULL && s.n > 0) {
+	if (at != NULL) {
 		memcpy(at, s.p, s.n);
 	}
 }

@@ -181,9 +181,7 @@ static void wire_up_cb(void *ctx)
 	struct zk_conn *c = ctx;
 	uint64_t now = sched_now(c->sched);
 
-	if (c->closing) {
-		return;
-	}
+	PRE(!c->closing); /* a goodbye is said by one that was up */
 	c->phase = ZK_HANDSHAKE;
 	c->heard = now;
 	sched_timer_start(c->sched, &c->alive,
