@@ -17,7 +17,7 @@ ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD_ROOT=${BUILD_ROOT:-$ROOT}
 JOBS=$(nproc)
 PACKAGES='build-essential cmake ninja-build pkg-config ccache clang clang-format
-clang-tidy libuv1-dev libsqlite3-dev libxxhash-dev libnghttp2-dev libssl-dev
+clang-tidy libclang-rt-14-dev libuv1-dev libsqlite3-dev libxxhash-dev libnghttp2-dev libssl-dev
 libzookeeper-mt-dev libzookeeper-java libslf4j-java default-jre-headless
 libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libjansson-dev
 libcyaml-dev libyaml-dev libcmocka-dev sqlite3 etcd-server etcd-client openssl jq procps
