@@ -224,9 +224,10 @@ static int open_route(struct agent_route *r, struct kv_err *err)
 		p.target = r->target;
 		status = route_open(&p, &r->route, err);
 	}
-	if (status == KV_KEY_NOT_FOUND) {
+	if (status == KV_KEY_NOT_FOUND && !a->p.patient) {
 		/* A file that the URI names is not there: nothing but another
-		 * URI, or a file, helps. */
+		 * URI, or a file, helps. An agent of many routes waits for it,
+		 * as for a server. */
 		err->status = KV_BAD_ARGUMENT;
 		status = KV_BAD_ARGUMENT;
 	}

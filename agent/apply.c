@@ -459,7 +459,7 @@ static void ops_results(struct apply *a, bool all_unknown)
 		unknown += it->unsettled ? 1 : 0;
 	}
 	if (guards > 0 && a->write.n_ops > 1) {
-		a->env->cp.counters.splits++;
+		env_count_split(a->env, "a guard failed");
 	}
 	if (unknown > 0) {
 		a->env->cp.counters.unknown++;
@@ -477,7 +477,7 @@ static void write_too_large(struct apply *a)
 		return;
 	}
 	a->limit = (uint32_t)((n + 1) / 2);
-	a->env->cp.counters.splits++;
+	env_count_split(a->env, "the target takes less at once");
 }
 
 static bool some_op_failed(const struct apply *a)

@@ -66,7 +66,7 @@ static void blank_waiting(struct apply *a)
 	}
 	a->batch->n_intent_ids = 0; /* the park closes them */
 	if (n < a->batch->n) {
-		a->env->cp.counters.splits++;
+		env_count_split(a->env, "a key waits");
 	}
 	LOG_INFO("keys wait for writes that may still land",
 		 LOG_S("route", a->env->conf->name), LOG_U("keys", n));

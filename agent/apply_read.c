@@ -107,7 +107,9 @@ static bool is_ours(const struct route_env *env, const struct batch_item *it,
 	bool ours =
 	    it->row.kind == STATE_ROW_OWNED || it->row.kind == STATE_ROW_STALE;
 
-	*index = ours && !env->new_source ? it->row.source_index : 0;
+	*index = ours && (!env->new_source || env->stamped)
+		     ? it->row.source_index
+		     : 0;
 	for (size_t i = 0; i < it->n_intents; i++) {
 		if (!it->intents[i].is_delete &&
 		    kv_hash_eq(&it->intents[i].hash, &target->hash)) {

@@ -128,7 +128,7 @@ static void journal(const struct route_env *env, const struct batch_item *it,
 		 LOG_S("source", source), LOG_S("target", target));
 }
 
-static void quarantine(const struct route_env *env, const struct batch_item *it,
+static void quarantine(struct route_env *env, const struct batch_item *it,
 		       struct state_quarantined *q)
 {
 	q->key = it->source_key.n > 0 ? it->source_key : it->key;
@@ -136,8 +136,10 @@ static void quarantine(const struct route_env *env, const struct batch_item *it,
 	q->source_index = it->source_index;
 	q->wall_ms = sched_wall(env->sched);
 	q->stale = it->has_row && it->row.kind == STATE_ROW_STALE;
-	LOG_WARN("quarantined", LOG_S("route", env->conf->name),
-		 LOG_B("key", q->key), LOG_S("reason", q->reason));
+	if (env_refused_anew(env, q->key, q->reason)) {
+		LOG_WARN("quarantined", LOG_S("route", env->conf->name),
+			 LOG_B("key", q->key), LOG_S("reason", q->reason));
+	}
 }
 
 /* A tombstone guards against older changes that may be told again: behind the

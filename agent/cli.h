@@ -85,6 +85,17 @@ int cli_error(const struct kv_err *err);
 void cli_advise(struct kv_err *err);
 int cli_complain(int code, const char *fmt, ...) KV_PRINTF(2, 3);
 
+struct cli_log {
+	enum log_level level;
+	enum log_format format;
+	bool format_given; /* else as the terminal is */
+};
+
+/* Checks and sets apart, for a file that may still be refused. */
+int cli_log_of(const struct cli_args *args, const struct conf *conf,
+	       struct cli_log *out, struct kv_err *err) KV_MUSTCHECK;
+void cli_log_set(const struct cli_log *log);
+
 /* Log level and format as given on the command line and, where there is one, in
  * the file; `quiet` leaves out what is only information. */
 int cli_apply_log(const struct cli_args *args, const struct conf *conf,

@@ -99,30 +99,45 @@ int cli_state_path(const struct cli_args *args, const struct conf *conf,
 	return state_path_of_pair(args->args[0], args->args[1], out, err);
 }
 
+int cli_log_of(const struct cli_args *args, const struct conf *conf,
+	       struct cli_log *out, struct kv_err *err)
+{
+	int status = KV_OK;
+
+	*out = (struct cli_log){.level = args->quiet ? LOG_LEVEL_WARN
+						     : LOG_LEVEL_INFO,
+				.format = LOG_FORMAT_TEXT,
+				.format_given = args->log_format != NULL};
+	if (conf != NULL) {
+		out->level = conf->log_level;
+		out->format = conf->log_format;
+		out->format_given = out->format_given || conf->log_format_given;
+	}
+	if (args->log_level != NULL) {
+		status = conf_log_level(args->log_level, &out->level, err);
+	}
+	if (status == KV_OK && args->log_format != NULL) {
+		status = conf_log_format(args->log_format, &out->format, err);
+	}
+	return status;
+}
+
+void cli_log_set(const struct cli_log *log)
+{
+	log_set_level(log->level);
+	if (log->format_given) {
+		log_set_format(log->format);
+	}
+}
+
 int cli_apply_log(const struct cli_args *args, const struct conf *conf,
 		  struct kv_err *err)
 {
-	enum log_level level = args->quiet ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
-	enum log_format format = LOG_FORMAT_TEXT;
-	bool format_given = args->log_format != NULL;
-	int status = KV_OK;
+	struct cli_log log;
+	int status = cli_log_of(args, conf, &log, err);
 
-	if (conf != NULL) {
-		level = conf->log_level;
-		format = conf->log_format;
-		format_given = format_given || conf->log_format_given;
-	}
-	if (args->log_level != NULL) {
-		status = conf_log_level(args->log_level, &level, err);
-	}
-	if (status == KV_OK && args->log_format != NULL) {
-		status = conf_log_format(args->log_format, &format, err);
-	}
 	if (status == KV_OK) {
-		log_set_level(level);
-	}
-	if (status == KV_OK && format_given) {
-		log_set_format(format);
+		cli_log_set(&log);
 	}
 	return status;
 }

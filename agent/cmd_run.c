@@ -10,6 +10,7 @@
 #include "agent/agent.h"
 #include "agent/cli.h"
 #include "agent/out.h"
+#include "agent/progress.h"
 
 struct run {
 	const struct cli *cli;
@@ -18,6 +19,8 @@ struct run {
 	struct agent *agent;
 	struct conf *conf; /* as loaded last; its routes are given away */
 	bool stopping;
+	struct progress progress;
+	char progress_text[64];
 	size_t swapping;   /* changed routes whose old self still closes */
 	bool reload_again; /* asked for while that went on */
 };
@@ -209,6 +212,7 @@ static void reload(struct run *run)
 {
 	struct conf *conf = NULL;
 	struct step *steps = NULL;
+	struct cli_log log;
 	struct kv_err err = {0};
 	int status;
 
@@ -221,7 +225,7 @@ static void reload(struct run *run)
 		status = check_state(run, conf, &err);
 	}
 	if (status == KV_OK) {
-		status = cli_apply_log(run->args, conf, &err);
+		status = cli_log_of(run->args, conf, &log, &err);
 	}
 	if (status == KV_OK) {
 		steps = kv_calloc(conf->n_routes, sizeof(*steps));
@@ -230,6 +234,7 @@ static void reload(struct run *run)
 			     : open_fresh(run, conf, steps, &err);
 	}
 	if (status == KV_OK) {
+		cli_log_set(&log); /* not for a file that is refused */
 		apply_steps(run, steps, conf->n_routes);
 		LOG_INFO("configuration read again",
 			 LOG_S("file", run->args->conf),
@@ -253,6 +258,31 @@ static void stopping_cb(void *ctx)
 	struct run *run = ctx;
 
 	run->stopping = true;
+	progress_stop(&run->progress);
+}
+
+/* All routes that compare their stores now, in one line. */
+static bool sample_cb(void *ctx, struct progress_sample *out)
+{
+	struct run *run = ctx;
+	struct agent_route *r = NULL;
+	unsigned n = 0, all = 0;
+
+	*out = (struct progress_sample){.what = run->progress_text};
+	while ((r = agent_next(run->agent, r)) != NULL) {
+		struct route_status st;
+
+		agent_status(r, &st);
+		all++;
+		if (st.phase == ROUTE_RECONCILING) {
+			out->keys += st.scanned;
+			out->bytes += st.written_bytes;
+			n++;
+		}
+	}
+	(void)snprintf(run->progress_text, sizeof run->progress_text,
+		       "reconciling %u of %u routes", n, all);
+	return n > 0;
 }
 
 /* ---- start
@@ -286,6 +316,10 @@ static int start(struct run *run, struct kv_err *err)
 		 LOG_U("routes", run->conf->n_routes));
 	for (r = NULL; (r = agent_next(run->agent, r)) != NULL;) {
 		agent_start(r);
+	}
+	if (!run->args->quiet) {
+		progress_start(&run->progress, agent_sched(run->agent),
+			       sample_cb, run);
 	}
 	return KV_OK;
 }

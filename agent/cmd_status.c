@@ -20,6 +20,9 @@
 
 static const char *phase_of(const struct file *f, const struct state_summary *r)
 {
+	if (f->unconfigured) {
+		return "UNCONFIGURED";
+	}
 	if (!f->held) {
 		return "STOPPED";
 	}
@@ -148,6 +151,32 @@ static int show_configured(struct file *f)
 	return status;
 }
 
+static bool is_configured(const struct status *s, const char *name)
+{
+	for (size_t i = 0; i < s->conf->n_routes; i++) {
+		if (strcmp(s->conf->routes[i].name, name) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Routes that were taken out of the configuration: their ledgers stay, so that
+ * they go on when they are put back. */
+static int show_others(struct file *f)
+{
+	bool plain = f->s->args->list == NULL && f->s->args->key == NULL;
+	int status = KV_OK;
+
+	for (size_t i = 0; plain && i < f->n && status == KV_OK; i++) {
+		f->unconfigured = !is_configured(f->s, f->routes[i].name);
+		if (f->unconfigured && f->s->only == NULL) {
+			status = show_route(f, &f->routes[i]);
+		}
+	}
+	return status;
+}
+
 static int show_all(struct file *f)
 {
 	int status = KV_OK;
@@ -177,6 +206,9 @@ static int show_file(struct status *s, const char *path)
 	}
 	if (status == KV_OK) {
 		status = s->conf != NULL ? show_configured(&f) : show_all(&f);
+	}
+	if (status == KV_OK && s->conf != NULL) {
+		status = show_others(&f);
 	}
 	arena_free(&f.arena);
 	state_close(f.state);

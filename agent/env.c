@@ -1,7 +1,13 @@
 /* env.c: see env.h. */
 #include "agent/env.h"
 
+#include "agent/fuse.h"
 #include "agent/identity.h"
+#include "store/base/log.h"
+
+#define TOLD_MAX 256
+/* Splits are logged so often at most. */
+#define SPLIT_TOLD_MS 10000
 
 void env_saw_source(struct route_env *env, const struct store_origin *o)
 {
@@ -21,10 +27,39 @@ void env_saw_target(struct route_env *env, const struct store_origin *o)
 	env->cp.target_index = KV_MAX(env->cp.target_index, o->index);
 }
 
+bool env_fuse_allows(struct route_env *env, uint64_t deletes, uint64_t ledger,
+		     bool source_empty, char *reason, size_t cap)
+{
+	struct fuse_in in = {.rule = env->conf->max_delete,
+			     .deletes = deletes,
+			     .ledger = ledger,
+			     .source_empty = source_empty};
+
+	in.recent = fuse_recent(&env->cp, sched_wall(env->sched)) +
+		    env->inferred_pending;
+	return fuse_allows(&in, reason, cap);
+}
+
 void env_count_inferred(struct route_env *env)
 {
-	env->cp.fuse_deletes++;
+	fuse_count(&env->cp, sched_wall(env->sched));
 	env->inferred_pending -= env->inferred_pending > 0 ? 1 : 0;
+}
+
+void env_count_split(struct route_env *env, const char *why)
+{
+	uint64_t now = sched_now(env->sched);
+
+	env->cp.counters.splits++;
+	env->splits_untold++;
+	if (env->split_told_ms != 0 &&
+	    now - env->split_told_ms < SPLIT_TOLD_MS) {
+		return;
+	}
+	LOG_INFO("a batch was split", LOG_S("route", env->conf->name),
+		 LOG_S("why", why), LOG_U("splits", env->splits_untold));
+	env->split_told_ms = now;
+	env->splits_untold = 0;
 }
 
 int env_map(enum mapping_mode mapping, const struct store *target,
@@ -55,19 +90,44 @@ int env_map(enum mapping_mode mapping, const struct store *target,
 	return out->refused == NULL ? KV_NO_MEMORY : KV_OK;
 }
 
+/* Notes it; false: it is among the last TOLD_MAX. Without memory all is new. */
+static bool told_anew(struct env_told *told, struct kv_hash what)
+{
+	if (told->what == NULL) {
+		told->what = kv_malloc(TOLD_MAX * sizeof *told->what);
+	}
+	if (told->what == NULL) {
+		return true;
+	}
+	for (size_t i = 0; i < KV_MIN(told->n, TOLD_MAX); i++) {
+		if (kv_hash_eq(&told->what[i], &what)) {
+			return false;
+		}
+	}
+	told->what[told->n++ % TOLD_MAX] = what;
+	return true;
+}
+
 bool env_held_anew(struct route_env *env, struct slice key,
 		   const struct kv_hash *source, const struct kv_hash *target)
 {
 	struct kv_hash parts[3] = {kv_hash(key), *source, *target};
-	struct kv_hash all = kv_hash(slice_of(parts, sizeof parts));
-	bool anew = !kv_hash_eq(&all, &env->held_on);
 
-	env->held_on = all;
-	return anew;
+	return told_anew(&env->held_on, kv_hash(slice_of(parts, sizeof parts)));
+}
+
+bool env_refused_anew(struct route_env *env, struct slice key,
+		      const char *reason)
+{
+	struct kv_hash parts[2] = {kv_hash(key), kv_hash(slice_str(reason))};
+
+	return told_anew(&env->refused, kv_hash(slice_of(parts, sizeof parts)));
 }
 
 void env_clear(struct route_env *env)
 {
+	kv_free(env->held_on.what);
+	kv_free(env->refused.what);
 	kv_free(env->ghosts);
 	kv_free(env->late);
 }

@@ -16,6 +16,12 @@ struct env_ghost {
 	uint64_t until_ms;
 };
 
+/* The last things that were told, so that they are told once. */
+struct env_told {
+	struct kv_hash *what;
+	size_t n; /* ever */
+};
+
 struct env_late {
 	int64_t id;
 	uint64_t until_ms;
@@ -43,6 +49,9 @@ struct route_env {
 	 * a reconcile has stamped everything anew. */
 	bool new_source;
 	bool new_target;
+	/* The scan of that reconcile is over: no row speaks of the old history
+	 * any more. */
+	bool stamped;
 	/* Saved with every commit. cp.index is what is applied and about to be
 	 * saved; `saved` what surely is. */
 	struct state_checkpoint cp;
@@ -61,17 +70,24 @@ struct route_env {
 	struct env_ghost *ghosts;
 	size_t n_ghosts;
 	size_t cap_ghosts;
-	struct kv_hash held_on; /* the conflict that `stop` held the route on */
+	struct env_told held_on;  /* conflicts that `stop` held the route on */
+	struct env_told refused;  /* keys whose quarantine stands in the log */
 	uint64_t no_delete_until; /* for every key: memory ran out */
+	uint64_t split_told_ms;	  /* when a split was logged last */
+	uint64_t splits_untold;	  /* since then */
 	struct env_late *late;
 	size_t n_late;
 	size_t cap_late;
 };
 
-/* A conflict under `stop`: is it another one than that which held the route
- * last? (One that is only judged anew is not journaled again.) */
+/* A conflict under `stop`: is it another one than those which held the route
+ * before? (One that is only judged anew is not journaled again.) */
 bool env_held_anew(struct route_env *env, struct slice key,
 		   const struct kv_hash *source, const struct kv_hash *target);
+
+/* Was the key not yet told to be left out for that reason? */
+bool env_refused_anew(struct route_env *env, struct slice key,
+		      const char *reason);
 
 /* Frees what an env holds. */
 void env_clear(struct route_env *env);
@@ -105,8 +121,17 @@ bool env_late_add(struct route_env *env, int64_t id, uint64_t until_ms);
 size_t env_late_due(const struct route_env *env, int64_t *ids, size_t most);
 void env_late_drop(struct route_env *env, const int64_t *ids, size_t n);
 
+/* May so many deletes be carried out that are inferred from absence, of a
+ * ledger of so many keys? Else `reason` says why not. */
+bool env_fuse_allows(struct route_env *env, uint64_t deletes, uint64_t ledger,
+		     bool source_empty, char *reason, size_t cap);
+
 /* An inferred delete was carried out: it counts for the fuse's hour. */
 void env_count_inferred(struct route_env *env);
+
+/* A batch could not stay whole at the target: counted, and logged now and then.
+ */
+void env_count_split(struct route_env *env, const char *why);
 
 /* Notes the greatest index that an answer of a side stood for; and who it is,
  * where that was not known and the connection has been checked. */

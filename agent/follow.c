@@ -3,13 +3,11 @@
 #include "agent/follow.h"
 
 #include "agent/filter.h"
-#include "agent/fuse.h"
 #include "store/base/log.h"
 
 /* Sealed batches that may wait before the watch is asked again: the
  * back-pressure. */
 #define FOLLOW_SEALED 2
-#define FUSE_WINDOW_MS (3600U * 1000U)
 
 static void follow_step(struct follow *f);
 
@@ -220,25 +218,15 @@ static void pulled_done(struct follow *f)
 /* The fuse for deletes that a re-list inferred; false: held. */
 static bool allow_inferred(struct follow *f, const struct store_batch *b)
 {
-	struct state_checkpoint *cp = &f->env->cp;
-	uint64_t now = sched_wall(f->env->sched);
 	char reason[KV_ERR_TEXT_MAX];
-	struct fuse_in in = {.rule = f->env->conf->max_delete,
-			     .deletes = b->inferred_deletes,
-			     .ledger = b->known_keys,
-			     .source_empty =
-				 b->inferred_deletes == b->known_keys};
 
 	if (!b->relisted || b->inferred_deletes == 0 ||
 	    f->env->conf->delete_policy == CONF_DELETE_NEVER) {
 		return true; /* none will be */
 	}
-	if (now - cp->fuse_since_ms > FUSE_WINDOW_MS) {
-		cp->fuse_since_ms = now;
-		cp->fuse_deletes = 0;
-	}
-	in.recent = cp->fuse_deletes + f->env->inferred_pending;
-	if (!fuse_allows(&in, reason, sizeof reason)) {
+	if (!env_fuse_allows(f->env, b->inferred_deletes, b->known_keys,
+			     b->inferred_deletes == b->known_keys, reason,
+			     sizeof reason)) {
 		f->held(f, reason);
 		return false;
 	}

@@ -58,3 +58,43 @@ bool fuse_allows(const struct fuse_in *in, char *reason, size_t cap)
 	}
 	return true;
 }
+
+/* Brings the slots up to date. */
+static void slide(struct state_checkpoint *cp, uint64_t now)
+{
+	uint64_t slots;
+
+	if (cp->fuse_since_ms == 0) {
+		cp->fuse_since_ms = now;
+	}
+	if (now < cp->fuse_since_ms) {
+		return;
+	}
+	slots = (now - cp->fuse_since_ms) / FUSE_SLOT_MS;
+	cp->fuse_since_ms += slots * FUSE_SLOT_MS;
+	for (slots = KV_MIN(slots, STATE_FUSE_OLDER + 1); slots > 0; slots--) {
+		for (size_t i = STATE_FUSE_OLDER - 1; i > 0; i--) {
+			cp->fuse_older[i] = cp->fuse_older[i - 1];
+		}
+		cp->fuse_older[0] = cp->fuse_deletes;
+		cp->fuse_deletes = 0;
+	}
+}
+
+uint64_t fuse_recent(struct state_checkpoint *cp, uint64_t now)
+{
+	uint64_t sum;
+
+	slide(cp, now);
+	sum = cp->fuse_deletes;
+	for (size_t i = 0; i < STATE_FUSE_OLDER; i++) {
+		sum += cp->fuse_older[i];
+	}
+	return sum;
+}
+
+void fuse_count(struct state_checkpoint *cp, uint64_t now)
+{
+	slide(cp, now);
+	cp->fuse_deletes++;
+}

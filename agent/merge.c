@@ -185,6 +185,9 @@ static void side_cb(struct store_scan *req)
 		s->busy = false;
 		s->ask_at = 0;
 		side_fetch(s);
+		if (!s->busy) {
+			merge_step(s->m); /* it was refused: nothing comes */
+		}
 		return;
 	}
 	side_answer(s, &req->err, req->page);

@@ -121,6 +121,7 @@ static void at_done(struct store_scan *req)
 	struct probe *p = req->data;
 	const struct store_pair *pair;
 
+	p->asking_at = false;
 	if (req->err.status != KV_OK) {
 		if (req->err.status == KV_HISTORY_LOST) {
 			p->doubt_source = true; /* gone: nothing can be said */
@@ -150,6 +151,7 @@ static void ask_at(struct probe *p)
 	p->at_scan.names_only = true;
 	p->at_scan.cb = at_done;
 	p->at_scan.data = p;
+	p->asking_at = true;
 	if (store_scan(p->env->source, &p->at_scan) != KV_OK) {
 		at_done(&p->at_scan);
 	}
@@ -169,8 +171,11 @@ static void judge(struct probe *p)
 		judge_source_keys(p, &newest);
 	}
 	judge_target(p);
-	if (p->n == 0 || newest || p->new_source || p->doubt_source ||
-	    p->env->new_source || !cp->complete) {
+	if (p->canceled) {
+		(void)kv_fail(&p->err, KV_CANCELED, "canceled");
+	}
+	if (p->canceled || p->n == 0 || newest || p->new_source ||
+	    p->doubt_source || p->env->new_source || !cp->complete) {
 		finish(p);
 	} else {
 		ask_at(p);
@@ -353,6 +358,10 @@ void probe_cancel(struct probe *p)
 		return;
 	}
 	p->canceled = true;
+	if (p->asking_at) {
+		store_cancel(&p->at_scan.req);
+		return;
+	}
 	for (int side = SOURCE; side <= TARGET && p->pending > 0; side++) {
 		if (p->scan[side].cb != NULL && p->scan[side].page == NULL &&
 		    p->scan[side].err.status == KV_OK) {

@@ -32,6 +32,7 @@ struct probe {
 	size_t matches; /* sampled keys that the source has unchanged */
 	size_t moved;	/* those that it changed or deleted since, by its log */
 	bool running;
+	bool asking_at;
 	bool canceled;
 	/* As they were before anything was asked: what goes on meanwhile must
 	 * not make an answer look old. */

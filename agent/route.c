@@ -250,18 +250,20 @@ void route_trouble(struct route *r, const struct kv_err *err)
 			  fatal ? KV_MAX(delay, ROUTE_FAILED_MS) : delay);
 }
 
-void route_restart_later(struct route *r, const struct kv_err *err)
+void route_restart_later(struct route *r, const struct kv_err *err,
+			 const char *why)
 {
 	uint64_t delay = backoff_next(&r->backoff, sched_random(r->env.sched));
+	bool fatal = kv_status_class(err->status) == KV_CLASS_FATAL;
 
 	if (r->closing || r->restarting) {
 		return;
 	}
 	log_trouble(r, err);
 	r->error = *err;
-	route_set_phase(r, ROUTE_BACKOFF);
-	route_restart(r, "the watch was lost within a reconcile");
-	r->restart_delay_ms = delay;
+	route_set_phase(r, fatal ? ROUTE_FAILED : ROUTE_BACKOFF);
+	route_restart(r, why);
+	r->restart_delay_ms = fatal ? KV_MAX(delay, ROUTE_FAILED_MS) : delay;
 }
 
 void route_progress(struct route *r)

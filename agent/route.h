@@ -88,7 +88,6 @@ struct route_params {
 	/* Bounds; 0 = the defaults. */
 	uint32_t batch_ops; /* operations a write (default: the target's) */
 	uint32_t window;    /* writes in flight of a reconcile (default 16) */
-	uint32_t batch_age_ms; /* how long a change may wait for company: 0 */
 	/* May be NULL. Called on the loop, after phase or DONE changes. */
 	void (*changed)(struct route *r, void *ctx);
 	/* dry_run: each decision that is not NOTHING. */

@@ -119,7 +119,8 @@ void route_trouble(struct route *r, const struct kv_err *err);
  * a reconcile. */
 void route_restart(struct route *r, const char *why);
 /* As route_restart, after a backoff, because of an error. */
-void route_restart_later(struct route *r, const struct kv_err *err);
+void route_restart_later(struct route *r, const struct kv_err *err,
+			 const char *why);
 /* The route is held: everything is given up, judged anew later. */
 void route_hold(struct route *r, const char *reason);
 /* A one-shot is over. */

@@ -15,7 +15,6 @@
 #include "agent/route_int.h"
 #include "store/base/log.h"
 
-#define FUSE_WINDOW_MS (3600U * 1000U)
 #define AGAIN_MS (3600U * 1000U)
 #define AGAIN_MAX_MS (24U * AGAIN_MS)
 
@@ -36,6 +35,7 @@ void route_stage_load(struct route *r)
 {
 	r->stage = STAGE_LOAD;
 	r->env.inferred_pending = 0;
+	r->env.stamped = false;
 	route_set_phase(r, ROUTE_LOADING);
 	if (r->env.state == NULL) {
 		route_stage_loaded(r);
@@ -66,6 +66,20 @@ void route_stage_loaded(struct route *r)
 	probe_start(&r->probe);
 }
 
+/* Why the source's indexes are not believed; NULL: they are. */
+static const char *source_reason(const struct route *r)
+{
+	if (r->probe.new_source) {
+		return "the source is another one, or went back";
+	}
+	if (r->probe.doubt_source) {
+		return "nothing at the source proves that its history is the "
+		       "known one";
+	}
+	return r->env.new_source ? "the source was another one, or went back"
+				 : NULL;
+}
+
 /* Why a reconcile is needed; NULL: the history goes on. */
 static const char *reconcile_reason(const struct route *r)
 {
@@ -84,8 +98,8 @@ static const char *reconcile_reason(const struct route *r)
 	if (r->load.match == STATE_ROUTE_FILTERS) {
 		return "the filters or the policies changed";
 	}
-	if (r->env.new_source) {
-		return "the source is another one, or went back";
+	if (source_reason(r) != NULL) {
+		return source_reason(r);
 	}
 	if (r->env.new_target) {
 		return "the target is another one, or went back";
@@ -172,12 +186,17 @@ static void probed_first(struct route *r)
 
 void route_stage_probed(struct route *r)
 {
+	const char *why;
+
 	if (r->stage == STAGE_PROBE) {
 		probed_first(r);
 	} else if (r->probe.new_source || r->probe.new_target ||
 		   r->probe.doubt_source || r->probe.doubt_target) {
+		why = source_reason(r);
 		note_histories(r);
-		route_restart(r, "a store was replaced or went back");
+		route_restart(r, why != NULL ? why
+					     : "the target was replaced or "
+					       "went back, or may have been");
 	} else {
 		env_saw_source(&r->env, &r->probe.source);
 		env_saw_target(&r->env, &r->probe.target);
@@ -445,19 +464,10 @@ static void on_ready(struct follow *f, const struct store_origin *origin)
 /* May the inferred deletes be carried out? */
 static bool fuse_holds(struct route *r, char *reason, size_t cap)
 {
-	struct state_checkpoint *cp = &r->env.cp;
-	uint64_t now = sched_wall(r->env.sched);
-	struct fuse_in in = {.rule = r->p.conf->max_delete,
-			     .deletes = r->seed.deletes,
-			     .ledger = r->env.keys,
-			     .source_empty = seed_source_count(&r->seed) == 0};
+	bool empty = seed_source_count(&r->seed) == 0;
 
-	if (now - cp->fuse_since_ms > FUSE_WINDOW_MS) {
-		cp->fuse_since_ms = now;
-		cp->fuse_deletes = 0;
-	}
-	if (in.source_empty && r->seed.foreign_deletes > 0 &&
-	    in.rule.kind == CONF_FUSE_DEFAULT) {
+	if (empty && r->seed.foreign_deletes > 0 &&
+	    r->p.conf->max_delete.kind == CONF_FUSE_DEFAULT) {
 		(void)snprintf(reason, cap,
 			       "the source is empty, and --delete all would "
 			       "remove %" PRIu64 " foreign keys of the target; "
@@ -466,11 +476,8 @@ static bool fuse_holds(struct route *r, char *reason, size_t cap)
 			       r->seed.foreign_deletes);
 		return true;
 	}
-	in.recent = cp->fuse_deletes + r->env.inferred_pending;
-	if (!fuse_allows(&in, reason, cap)) {
-		return true;
-	}
-	return false;
+	return !env_fuse_allows(&r->env, r->seed.deletes, r->env.keys, empty,
+				reason, cap);
 }
 
 static void on_seed_end(struct seed *s)
@@ -501,7 +508,16 @@ static void on_seed_moved(struct seed *s)
 
 static void on_seed_trouble(struct seed *s, const struct kv_err *err)
 {
-	route_trouble(s->ctx, err);
+	struct route *r = s->ctx;
+
+	if (err->status == KV_BROKEN && r->p.follow) {
+		/* The same page would be judged the same way again. */
+		route_restart_later(r, err,
+				    "a store's answer was not "
+				    "understood within a reconcile");
+		return;
+	}
+	route_trouble(r, err);
 }
 
 static void on_seed_aborted(struct seed *s)
@@ -534,6 +550,7 @@ static void maybe_drain(struct route *r)
 	if (r->stage == STAGE_QUIET && follow_is_idle(&r->follow) &&
 	    !r->trouble) {
 		r->stage = STAGE_DIRTY;
+		r->env.stamped = true;
 		dirty_drain(&r->dirty);
 	}
 }
@@ -641,6 +658,7 @@ static void reconciled(struct route *r)
 	r->env.inferred_pending = 0;
 	r->must_reconcile = false;
 	r->is_held = false;
+	r->env.held_on.n = 0;
 	backoff_reset(&r->held_backoff);
 	set_identity(cp->source_identity, r->env.source_identity);
 	set_identity(cp->target_identity, r->env.target_identity);
@@ -773,7 +791,8 @@ static void on_lost(struct follow *f, const struct kv_err *err)
 		 * once more what is still in the dirty table, and the fuse
 		 * would count those deletes twice. */
 		r->watch_lost = false;
-		route_restart_later(r, err);
+		route_restart_later(r, err,
+				    "the watch was lost within a reconcile");
 		return;
 	}
 	r->watch_lost = true;

@@ -189,6 +189,24 @@ static bool count_delete(struct seed *s, const struct merge_item *mi)
 	return ours;
 }
 
+/* The row of a key that is to be deleted must not keep an index of another
+ * history until then. */
+static bool unstamp(struct seed *s, const struct merge_item *mi)
+{
+	struct batch_item *it = new_item(s, mi, false);
+
+	if (it == NULL) {
+		return false;
+	}
+	it->step = ITEM_DONE;
+	it->has_row = true;
+	it->row.source_index = 0;
+	if (s->rows->n >= SEED_ROWS) {
+		seal(s, &s->rows);
+	}
+	return true;
+}
+
 static bool add_delete(struct seed *s, const struct merge_item *mi,
 		       const struct reconcile_in *in)
 {
@@ -198,7 +216,8 @@ static bool add_delete(struct seed *s, const struct merge_item *mi,
 				  .is_delete = true};
 
 	row.inferred = count_delete(s, mi);
-	return dirty_put_add(&s->put, &row);
+	return dirty_put_add(&s->put, &row) &&
+	       (!s->env->new_source || mi->row == NULL || unstamp(s, mi));
 }
 
 static bool hold(struct seed *s, const struct merge_item *mi,

@@ -24,7 +24,8 @@ struct file {
 	struct status *s;
 	const char *path;
 	struct state *state;
-	bool held; /* an agent has it open */
+	bool held;	   /* an agent has it open */
+	bool unconfigured; /* the route is none of the configuration */
 	struct arena arena;
 	struct state_summary *routes;
 	size_t n;

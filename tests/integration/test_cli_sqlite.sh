@@ -420,12 +420,27 @@ cat >run.yaml <<-END
 	  - {name: two, source: 'sqlite:a.db?prefix=/b', target: 'sqlite:two.db'}
 END
 error "run without a file" 2 "-c FILE" run
-sed 's/a.db/none.db/' run.yaml >run2.yaml
-error "run: no such source" 2 "run2.yaml:4: route 'one'" run -c run2.yaml
 sed 's/one.db/a.db/' run.yaml >run3.yaml
 error "run: overlap" 2 "overlap" run -c run3.yaml
 sed "s/run.db/never.db/" run.yaml >run4.yaml
 error "status of what never ran" 3 "never.db" status -c run4.yaml
+
+# one source that is not there stops its own route only
+cat >run2.yaml <<-END
+	state: $T/run2.db
+	log: {level: info, format: text}
+	routes:
+	  - {name: lost, source: 'sqlite:none.db', target: 'sqlite:lost.db'}
+	  - {name: found, source: 'sqlite:a.db', target: 'sqlite:found.db'}
+END
+agent_start waiting run -c run2.yaml
+await 30 follows status -c run2.yaml found
+grep -q 'none.db' waiting.log || fail "the lost source is not told"
+run "status of a lost source" 0 status -c run2.yaml --json
+out_has "status of a lost source" '"name":"lost"'
+run "the source comes" 0 store put sqlite:none.db /x 1
+await 60 follows status -c run2.yaml lost
+proc_stop waiting || fail "run: SIGTERM ended with $?"
 
 agent_start agent run -c run.yaml
 await 30 "$KVMIRROR" diff -c run.yaml
@@ -446,9 +461,11 @@ cp run.yaml good.yaml
 echo "frob: 1" >>run.yaml
 proc_signal agent HUP
 await 20 grep -q "configuration refused.*run.yaml:6" agent.log
-sed 's/two.db/a.db/' good.yaml >run.yaml
+sed 's/two.db/a.db/; s/level: info/level: error/' good.yaml >run.yaml
 proc_signal agent HUP
 await 20 grep -q "configuration refused.*overlap" agent.log
+proc_signal agent USR1 # its log is as it was, too
+await 20 grep -q "msg=\"\?status" agent.log
 sed "s/run.db/run2.db/" good.yaml >run.yaml
 proc_signal agent HUP
 await 20 grep -q "configuration refused.*restart" agent.log
@@ -482,6 +499,8 @@ run "after the removal" 0 store put $A /b/last 1
 await 30 "$KVMIRROR" store exists sqlite:two.db /last
 run "three is left alone" 1 store exists sqlite:three.db /b/last
 
+run "status of what went" 0 status -c run.yaml --json
+out_has "status of what went" '"name":"three","phase":"UNCONFIGURED"'
 run "diff of a file" 0 diff -c run.yaml
 run "diff of a route" 0 diff -c run.yaml two --owned
 error "diff of no route" 2 "three" diff -c run.yaml three

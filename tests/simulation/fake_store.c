@@ -390,6 +390,12 @@ static void scan_tree(struct fake_world *w, const struct store_scan *scan,
 		bytes += k->key.n + r->value.n;
 		add_pair(page, &cap, r, k->key, scan->names_only);
 	}
+	if (w->shuffle && page->n > 1) {
+		struct store_pair first = page->pairs[0];
+
+		page->pairs[0] = page->pairs[1];
+		page->pairs[1] = first;
+	}
 	if (page->n > 0 && sim_chance(&w->rand, 1, 16)) {
 		page->more = true; /* there may be more, or not */
 	}

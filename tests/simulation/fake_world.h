@@ -142,6 +142,7 @@ struct fake_world {
 	struct fake_counts *counts;
 	enum fake_plant plant;
 	enum fake_fate fate;
+	bool shuffle; /* pages come out of order */
 
 	char identity[STORE_IDENTITY_MAX];
 	uint32_t era;

@@ -139,7 +139,7 @@ struct sim {
 	struct fake_counts *faults;
 	struct fake_world source, target;
 	struct conf_route conf;
-	uint32_t batch_ops, window, batch_age_ms; /* of route_params */
+	uint32_t batch_ops, window; /* of route_params */
 	const char *source_uri, *target_uri;
 	size_t target_prefix_n;
 	enum mapping_mode mapping;

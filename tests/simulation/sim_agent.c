@@ -104,7 +104,6 @@ static void draw_params(struct sim *sim, struct route_params *p)
 				   .timeout_ms = a->one_shot ? 30000 : 0,
 				   .batch_ops = sim->batch_ops,
 				   .window = sim->window,
-				   .batch_age_ms = sim->batch_age_ms,
 				   .changed = changed,
 				   .plan = plan_item,
 				   .ctx = sim};

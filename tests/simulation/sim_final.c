@@ -38,6 +38,21 @@ static bool may_differ(const struct sim *sim, const struct sim_key *k,
 }
 
 /* May the target have a key that the source lacks? */
+/* Had the source a value that the target cannot carry? A target's value that
+ * was not the ledger's then counts as the target's own. */
+static bool was_uncarried(const struct sim *sim, const struct sim_key *k)
+{
+	const struct fake_key *fk = fake_find(&sim->source, k->source);
+
+	for (size_t i = 0; fk != NULL && i < fk->n; i++) {
+		if (fk->revs[i].present &&
+		    fk->revs[i].value.n > sim->target.kind.caps.max_value) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool may_stay(const struct sim *sim, const struct sim_key *k,
 		     const struct fake_rev *t, bool strict)
 {
@@ -51,7 +66,8 @@ static bool may_stay(const struct sim *sim, const struct sim_key *k,
 		       sim->conf.conflict != CONF_SOURCE_WINS ||
 		       sim->conf.drift == CONF_DRIFT_KEEP;
 	}
-	return k->touched && may_differ(sim, k, strict);
+	return k->touched &&
+	       (may_differ(sim, k, strict) || was_uncarried(sim, k));
 }
 
 static bool check_key(const struct sim *sim, const struct sim_key *k,

@@ -182,7 +182,6 @@ static void draw_conf(struct sim *sim)
 	}
 	sim->batch_ops = one_in(sim, 2) ? 0 : pick(sim, 1, 8);
 	sim->window = one_in(sim, 2) ? 0 : pick(sim, 1, 4);
-	sim->batch_age_ms = one_in(sim, 2) ? 0 : pick(sim, 1, 200);
 }
 
 /* ---- keys

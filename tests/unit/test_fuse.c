@@ -79,9 +79,54 @@ static void test_table(void **state)
 	}
 }
 
+#define MINUTE_MS (60ULL * 1000)
+
+/* Whatever the minute that a delete falls into: it counts for the next hour,
+ * and not for much longer. */
+static void test_hour_slides(void **state)
+{
+	(void)state;
+	for (uint64_t at = 0; at < 120; at++) {
+		struct state_checkpoint cp = {0};
+		uint64_t start = 1700000000000 + at * MINUTE_MS;
+
+		assert_int_equal(fuse_recent(&cp, 1700000000000), 0);
+		fuse_count(&cp, start);
+		fuse_count(&cp, start + MINUTE_MS);
+		assert_int_equal(fuse_recent(&cp, start + 59 * MINUTE_MS), 2);
+		assert_int_equal(fuse_recent(&cp, start + 72 * MINUTE_MS), 0);
+	}
+}
+
+/* Steady deletes never add up to more than those of 70 minutes, nor to less
+ * than those of 60. */
+static void test_hour_is_bounded(void **state)
+{
+	struct state_checkpoint cp = {0};
+	uint64_t now = 1700000000000;
+
+	(void)state;
+	for (unsigned i = 1; i < 500; i++) {
+		uint64_t recent;
+
+		now += MINUTE_MS;
+		fuse_count(&cp, now);
+		recent = fuse_recent(&cp, now);
+		assert_true(recent <= 71);
+		assert_true(recent >= KV_MIN(i, 60));
+	}
+	/* A clock that goes back forgets none; one that leaps, all. */
+	assert_true(fuse_recent(&cp, now - 5 * 60 * MINUTE_MS) >= 60);
+	assert_int_equal(fuse_recent(&cp, now + 1000 * 60 * MINUTE_MS), 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_table),
+	    cmocka_unit_test(test_hour_slides),
+	    cmocka_unit_test(test_hour_is_bounded),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
