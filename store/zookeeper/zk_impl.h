@@ -7,7 +7,8 @@
  *   zk_watch.c    the pull side of a watch: queue, batches, re-list counts
  *   zk_fast.c     a recursive watch; zk_general.c one-shot watches, a table
  *   zk_diff.c     what changed since a zxid (SetWatches over known paths)
- *   zk_write.c    batches of guarded operations, over zk_handle
+ *   zk_writer.c   batches of guarded operations, over zk_handle: zk_plan.c
+ *                 zk_steps.c what they mean, zk_write.c one, zk_settle.c its end
  *   zk_handle.c   libzookeeper_mt: its threads, behind a mailbox
  */
 #ifndef KV_ZK_IMPL_H

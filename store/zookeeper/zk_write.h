@@ -2,7 +2,8 @@
  *
  *   zk_write --> queue --> active (several; alone when something is deleted)
  *     zk_writer.c: which writes go, when, until when; the handle; cancel, close
- *     zk_write.c:  one write: read, plan, multi, what came of it
+ *     zk_write.c:  one write: read, plan, multi
+ *     zk_settle.c: how it ends, also when no answer came
  */
 #ifndef KV_ZK_WRITE_H
 #define KV_ZK_WRITE_H
@@ -59,11 +60,43 @@ struct zk_writing {
 	uint64_t zxid;
 };
 
+/* zk_settle.c */
+/* The library's codes: the request may or may not have reached the server; it
+ * was surely not done and may be asked again, elsewhere. */
+bool zk_rc_is_lost(int rc);
+bool zk_rc_is_moved(int rc);
+/* One more call of the phase, not started; NULL: no memory. path: NUL behind */
+struct zk_lib *zk_writing_call(struct zk_writing *x, enum zk_lib_kind kind,
+			       struct slice path,
+			       void (*done)(struct zk_lib *c),
+			       void *arg) KV_MUSTCHECK;
+/* The same, started. False: no memory. */
+bool zk_writing_start(struct zk_writing *x, enum zk_lib_kind kind,
+		      struct slice path, void (*done)(struct zk_lib *c),
+		      void *arg) KV_MUSTCHECK;
+void zk_writing_forget_calls(struct zk_writing *x);
+/* An answer came to a read. True: c->rc is ZOK or ZNONODE; else it is noted in
+ * x->again or x->err. */
+bool zk_writing_read_came(struct zk_writing *x, const struct zk_lib *c,
+			  struct slice path);
+/* The ends. */
+void zk_writing_end_all(struct zk_writing *x, int op_status); /* err is set */
+void zk_writing_end_stale(struct zk_writing *x);
+void zk_writing_end_unknown(struct zk_writing *x, const char *why);
+void zk_writing_end_no_memory(struct zk_writing *x);
+void zk_writing_end_done(struct zk_writing *x);
+void zk_writing_end_refused(struct zk_writing *x); /* by the plan */
+void zk_writing_end_failed(struct zk_writing *x);  /* by the server: x->rc */
+/* The multi was done: ACLs, then the end. */
+void zk_writing_set_acls(struct zk_writing *x);
+/* From LOST: what became of it? */
+void zk_writing_look(struct zk_writing *x);
+/* Its time is up. */
+void zk_writing_late(struct zk_writing *x);
+
 /* zk_write.c */
 /* Goes on: from WAITING, BACK or LOST, where a connection is up. */
 void zk_writing_step(struct zk_writing *x);
-/* Its time is up. */
-void zk_writing_late(struct zk_writing *x);
 
 /* zk_writer.c */
 /* The write is over: req->err and the ops are set. Frees it. */

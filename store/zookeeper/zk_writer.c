@@ -50,19 +50,9 @@ void zk_writer_kick(struct zk_writer *w)
 
 /* ---- the end of a write -------------------------------------------------- */
 
-static void forget_calls(struct zk_writing *x)
-{
-	struct list *l;
-
-	while ((l = list_first(&x->calls)) != NULL) {
-		zk_lib_forget(kv_container_of(l, struct zk_lib, mine));
-	}
-	x->pending = 0;
-}
-
 static void free_writing(struct zk_writing *x)
 {
-	forget_calls(x);
+	zk_writing_forget_calls(x);
 	sched_timer_stop(&x->deadline);
 	list_remove(&x->link);
 	arena_free(&x->arena);
