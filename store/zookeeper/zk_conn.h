@@ -28,7 +28,9 @@ struct zk_conn_events {
 	void (*event)(void *ctx, enum zk_event_type type, struct slice path);
 	/* Once; before it every active call has got its done(). KV_DENIED: the
 	 * server refused the credentials. KV_HISTORY_LOST: the server closed
-	 * during the handshake, as one does that is behind `last_zxid`. */
+	 * during the handshake, as one does that is behind `last_zxid`, but
+	 * also one without a quorum, or without room for connections: only
+	 * its answer to a connection with last_zxid 0 tells. */
 	void (*down)(void *ctx, const struct kv_err *err);
 	void (*closed)(void *ctx); /* after zk_conn_close; it is gone */
 };
@@ -43,7 +45,8 @@ struct zk_conn_params {
 	int64_t last_zxid; /* servers that have not seen it refuse us; 0 */
 	const char *auth_scheme; /* "digest"; NULL: none */
 	struct slice auth;	 /* "user:password"; borrowed until closed */
-	size_t max_reply;	 /* bytes; a larger one is an error */
+	size_t max_reply; /* bytes, > 0. A larger one ends the connection; its
+			     call's error is KV_TOO_LARGE. */
 	const struct zk_conn_events *events;
 	void *ctx;
 };
@@ -88,6 +91,8 @@ void zk_call_start(struct zk_conn *c, struct zk_call *call);
 void zk_call_forget(struct zk_call *call);
 
 /* SetWatches: as zk_call, op ZK_OP_SET_WATCHES: begin, put_long(zxid), three
- * vectors (data, exist, child), start. The events come before its done(). */
+ * vectors (data, exist, child), start. The events come before its done(). One
+ * is out at a time, a second one waits: what is started after it may pass it.
+ */
 
 #endif /* KV_ZK_CONN_H */

@@ -42,6 +42,87 @@ void zk_put_multi_end(struct jute_out *o)
 	put_multi_header(o, -1, true, -1);
 }
 
+/* ---- writes -------------------------------------------------------------- */
+
+void zk_put_multi_op(struct jute_out *o, enum zk_op op)
+{
+	put_multi_header(o, op, false, -1);
+}
+
+static void put_data(struct jute_out *o, struct slice data, bool null)
+{
+	if (null) {
+		jute_put_null(o);
+	} else {
+		jute_put_bytes(o, data);
+	}
+}
+
+/* A server takes no empty list. */
+static void put_acls(struct jute_out *o, const struct zk_acl *acls, size_t n)
+{
+	const struct zk_acl open = {
+	    .perms = ZK_PERM_ALL,
+	    .scheme = slice_str("world"),
+	    .id = slice_str("anyone"),
+	};
+	size_t i;
+
+	if (n == 0) {
+		acls = &open;
+		n = 1;
+	}
+	if (n > INT32_MAX) {
+		o->failed = true;
+		return;
+	}
+	jute_put_int(o, (int32_t)n);
+	for (i = 0; i < n; i++) {
+		jute_put_int(o, acls[i].perms);
+		jute_put_bytes(o, acls[i].scheme);
+		jute_put_bytes(o, acls[i].id);
+	}
+}
+
+void zk_put_create(struct jute_out *o, const struct zk_create *c)
+{
+	jute_put_bytes(o, c->path);
+	put_data(o, c->data, c->null);
+	put_acls(o, c->acls, c->n_acls);
+	jute_put_int(o, c->mode);
+	if (c->mode == ZK_PERSISTENT_TTL) {
+		jute_put_long(o, c->ttl_ms);
+	}
+}
+
+void zk_put_delete(struct jute_out *o, struct slice path, int32_t version)
+{
+	jute_put_bytes(o, path);
+	jute_put_int(o, version);
+}
+
+void zk_put_check(struct jute_out *o, struct slice path, int32_t version)
+{
+	jute_put_bytes(o, path);
+	jute_put_int(o, version);
+}
+
+void zk_put_set_data(struct jute_out *o, struct slice path, struct slice data,
+		     bool null, int32_t version)
+{
+	jute_put_bytes(o, path);
+	put_data(o, data, null);
+	jute_put_int(o, version);
+}
+
+void zk_put_set_acl(struct jute_out *o, struct slice path,
+		    const struct zk_acl *acls, size_t n, int32_t version)
+{
+	jute_put_bytes(o, path);
+	put_acls(o, acls, n);
+	jute_put_int(o, version);
+}
+
 /* ---- replies ------------------------------------------------------------- */
 
 void zk_get_stat(struct jute_in *in, struct zk_stat *out)
@@ -85,10 +166,21 @@ void zk_get_acl(struct jute_in *in, struct zk_acl *out)
 	out->id = jute_get_bytes(in, NULL);
 }
 
+void zk_get_created(struct jute_in *in, int op, struct zk_created *out)
+{
+	*out = (struct zk_created){.path = jute_get_bytes(in, NULL)};
+	if (op != ZK_OP_CREATE) {
+		zk_get_stat(in, &out->stat);
+		out->has_stat = !in->failed;
+	}
+}
+
 /* ---- errors -------------------------------------------------------------- */
 
 /* X(the server's error, ours, for people) */
 #define ERROR_MAP(X)                                                         \
+	X(ZK_ROLLED_BACK, KV_CANCELED,                                       \
+	  "another part of the transaction failed")                          \
 	X(ZK_MARSHALLING, KV_BROKEN, "the server did not understand")        \
 	X(ZK_UNIMPLEMENTED, KV_CALL_NOT_SUPPORTED,                           \
 	  "the server does not know the request")                            \

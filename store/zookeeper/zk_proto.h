@@ -39,6 +39,7 @@ enum zk_op {
 /* The server's error codes that we tell apart. */
 enum zk_error {
 	ZK_OK = 0,
+	ZK_ROLLED_BACK = -2, /* a part of a multi behind one that failed */
 	ZK_MARSHALLING = -5,
 	ZK_UNIMPLEMENTED = -6,
 	ZK_OPERATION_TIMEOUT = -7,
@@ -97,10 +98,14 @@ void zk_put_multi_end(struct jute_out *o);
 void zk_get_stat(struct jute_in *in, struct zk_stat *out);
 void zk_get_data(struct jute_in *in, struct zk_data *out); /* data, Stat */
 
-/* One result of a multiRead: *op as asked, *error 0; or its error (and *op is
- * -1). After error 0 of GET_DATA: zk_get_data; of GET_CHILDREN: a vector of
- * names (jute_get_count, then jute_get_bytes each). False: the end, or
- * in->failed. */
+/* One result of a multiRead or a multi: *op as asked and *error 0, or its error
+ * and *op -1. (CREATE2 comes back as CREATE, without a Stat; CREATE_CONTAINER
+ * as CREATE2.) In a multi that failed every *op is -1: error 0 before the part
+ * that failed, ZK_ROLLED_BACK behind it.
+ * After *op GET_DATA: zk_get_data; GET_CHILDREN: a vector of names
+ * (jute_get_count, then jute_get_bytes each); CREATE, CREATE2: zk_get_created;
+ * SET_DATA: zk_get_stat; DELETE, CHECK: nothing. False: the end, or in->failed.
+ */
 bool zk_get_multi_result(struct jute_in *in, int *op, int *error);
 
 /* An entry of an ACL. The reply of GET_ACL: a vector (jute_get_count with
@@ -121,6 +126,50 @@ enum zk_perm {
 #define ZK_ACL_LEAST 12
 
 void zk_get_acl(struct jute_in *in, struct zk_acl *out);
+
+/* ---- writes ---- */
+
+enum zk_create_mode {
+	ZK_PERSISTENT = 0,
+	ZK_EPHEMERAL = 1,
+	ZK_CONTAINER = 4,     /* op CREATE_CONTAINER */
+	ZK_PERSISTENT_TTL = 5 /* op CREATE_TTL */
+};
+
+struct zk_create {
+	struct slice path;
+	struct slice data;
+	bool null; /* in place of data */
+	const struct zk_acl *acls;
+	size_t n_acls; /* 0: anybody may do anything */
+	enum zk_create_mode mode;
+	int64_t ttl_ms; /* of mode PERSISTENT_TTL */
+};
+
+#define ZK_ANY_VERSION (-1)
+
+/* Bodies: alone behind zk_call_begin, or, each behind zk_put_multi_op, in a
+ * multi, which zk_put_multi_end ends. */
+void zk_put_multi_op(struct jute_out *o, enum zk_op op);
+void zk_put_create(struct jute_out *o, const struct zk_create *c);
+void zk_put_delete(struct jute_out *o, struct slice path, int32_t version);
+void zk_put_check(struct jute_out *o, struct slice path, int32_t version);
+void zk_put_set_data(struct jute_out *o, struct slice path, struct slice data,
+		     bool null, int32_t version);
+/* version: the ACL's (aversion). n == 0: anybody may do anything. */
+void zk_put_set_acl(struct jute_out *o, struct slice path,
+		    const struct zk_acl *acls, size_t n, int32_t version);
+
+struct zk_created {
+	struct slice path; /* borrowed */
+	bool has_stat;
+	struct zk_stat stat;
+};
+
+/* The reply of a create, `op` as asked (in a multi: as answered). */
+void zk_get_created(struct jute_in *in, int op, struct zk_created *out);
+
+/* ---- errors ---- */
 
 /* For people: "no node", "no auth"...; "error -9" for others. */
 const char *zk_error_text(int error, char *buf, size_t cap);

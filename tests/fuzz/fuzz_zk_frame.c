@@ -82,6 +82,7 @@ static void read_data(struct jute_in *in, struct slice frame)
 
 static void read_multi(struct jute_in *in, struct slice frame)
 {
+	struct zk_created c;
 	size_t results = 0;
 	int op, error;
 
@@ -91,6 +92,11 @@ static void read_multi(struct jute_in *in, struct slice frame)
 			read_data(in, frame);
 		} else if (op == ZK_OP_GET_CHILDREN) {
 			read_names(in, frame);
+		} else if (op == ZK_OP_SET_DATA) {
+			zk_get_stat(in, &c.stat);
+		} else if (op == ZK_OP_CREATE || op == ZK_OP_CREATE2) {
+			zk_get_created(in, op, &c);
+			check_inside(c.path, frame);
 		}
 	}
 	FUZZ_CHECK(results * 9 <= frame.n);

@@ -332,6 +332,156 @@ static void compares_with_the_past(struct world *w)
 	assert_string_equal(w->told, "3/p/set 2/p/gone 4/p ");
 }
 
+static void read_written(struct ask *a, struct jute_in *in)
+{
+	/* In a transaction, the create that gives a Stat gives none; that of
+	 * a container does. */
+	static const int ops[] = {ZK_OP_CREATE,	  ZK_OP_CREATE, ZK_OP_CREATE2,
+				  ZK_OP_SET_DATA, ZK_OP_CHECK,	ZK_OP_DELETE};
+	struct zk_created c;
+	int op, error;
+	size_t n = 0;
+
+	(void)a;
+	while (zk_get_multi_result(in, &op, &error)) {
+		assert_true(n < KV_COUNT(ops));
+		assert_int_equal(error, ZK_OK);
+		assert_int_equal(op, ops[n]);
+		if (n < 3) {
+			zk_get_created(in, op, &c);
+			assert_int_equal(c.path.n, 4);
+			assert_int_equal(c.has_stat, n == 2);
+		} else if (op == ZK_OP_SET_DATA) {
+			zk_get_stat(in, &c.stat);
+			assert_int_equal(c.stat.version, 1);
+		}
+		n++;
+	}
+	assert_int_equal(n, KV_COUNT(ops));
+}
+
+static void writes_a_transaction(struct world *w)
+{
+	const struct zk_create first = {.path = slice_str("/w/1"),
+					.data = slice_str("one")};
+	const struct zk_create second = {.path = slice_str("/w/2"),
+					 .null = true};
+	const struct zk_create third = {.path = slice_str("/w/3"),
+					.mode = ZK_CONTAINER};
+	struct ask a;
+
+	zk_hand_put_text(w->zh, "/w", "");
+	ask_begin(&a, ZK_OP_MULTI, read_written, NULL);
+	zk_put_multi_op(&a.call.frame, ZK_OP_CREATE);
+	zk_put_create(&a.call.frame, &first);
+	zk_put_multi_op(&a.call.frame, ZK_OP_CREATE2);
+	zk_put_create(&a.call.frame, &second);
+	zk_put_multi_op(&a.call.frame, ZK_OP_CREATE_CONTAINER);
+	zk_put_create(&a.call.frame, &third);
+	zk_put_multi_op(&a.call.frame, ZK_OP_SET_DATA);
+	zk_put_set_data(&a.call.frame, slice_str("/w/2"), slice_str("two"),
+			false, 0);
+	zk_put_multi_op(&a.call.frame, ZK_OP_CHECK);
+	zk_put_check(&a.call.frame, slice_str("/w/2"), 1);
+	zk_put_multi_op(&a.call.frame, ZK_OP_DELETE);
+	zk_put_delete(&a.call.frame, slice_str("/w/3"), ZK_ANY_VERSION);
+	zk_put_multi_end(&a.call.frame);
+	assert_int_equal(ask_end(w, &a), ZK_OK);
+	assert_true(zk_hand_holds(w->zh, "/w/1", "one"));
+	assert_true(zk_hand_holds(w->zh, "/w/2", "two"));
+}
+
+static void read_failed(struct ask *a, struct jute_in *in)
+{
+	static const int errors[] = {ZK_OK, ZK_NODE_EXISTS, ZK_ROLLED_BACK};
+	int op, error;
+	size_t n = 0;
+
+	(void)a;
+	while (zk_get_multi_result(in, &op, &error)) {
+		assert_true(n < KV_COUNT(errors));
+		assert_int_equal(op, -1);
+		assert_int_equal(error, errors[n]);
+		n++;
+	}
+	assert_int_equal(n, KV_COUNT(errors));
+}
+
+static void writes_all_or_nothing(struct world *w)
+{
+	const struct zk_create there = {.path = slice_str("/w/1")};
+	struct ask a;
+
+	ask_begin(&a, ZK_OP_MULTI, read_failed, NULL);
+	zk_put_multi_op(&a.call.frame, ZK_OP_DELETE);
+	zk_put_delete(&a.call.frame, slice_str("/w/2"), ZK_ANY_VERSION);
+	zk_put_multi_op(&a.call.frame, ZK_OP_CREATE);
+	zk_put_create(&a.call.frame, &there);
+	zk_put_multi_op(&a.call.frame, ZK_OP_DELETE);
+	zk_put_delete(&a.call.frame, slice_str("/w/1"), ZK_ANY_VERSION);
+	zk_put_multi_end(&a.call.frame);
+	assert_int_equal(ask_end(w, &a), ZK_OK);
+	assert_true(zk_hand_holds(w->zh, "/w/2", "two"));
+}
+
+static void read_created(struct ask *a, struct jute_in *in)
+{
+	struct zk_created c;
+
+	zk_get_created(in, a->call.op, &c);
+	assert_true(slice_eq(c.path, slice_str("/w/4")));
+	assert_true(c.has_stat);
+	assert_int_equal(c.stat.mzxid, a->call.zxid);
+}
+
+static void read_stat(struct ask *a, struct jute_in *in)
+{
+	zk_get_stat(in, a->data);
+}
+
+static void read_two_acls(struct ask *a, struct jute_in *in)
+{
+	struct zk_stat s;
+	struct zk_acl acl;
+
+	(void)a;
+	assert_int_equal(jute_get_count(in, ZK_ACL_LEAST), 2);
+	zk_get_acl(in, &acl);
+	assert_int_equal(acl.perms, ZK_PERM_READ | ZK_PERM_ADMIN);
+	assert_true(slice_eq(acl.scheme, slice_str("world")));
+	zk_get_acl(in, &acl);
+	assert_int_equal(acl.perms, ZK_PERM_ALL);
+	assert_true(slice_eq(acl.id, slice_str("u:h=")));
+	zk_get_stat(in, &s);
+	assert_int_equal(s.aversion, 1);
+}
+
+static void writes_an_acl(struct world *w)
+{
+	const struct zk_acl acls[] = {
+	    {ZK_PERM_READ | ZK_PERM_ADMIN, slice_str("world"),
+	     slice_str("anyone")},
+	    {ZK_PERM_ALL, slice_str("digest"), slice_str("u:h=")}};
+	const struct zk_create c = {.path = slice_str("/w/4"),
+				    .data = slice_str("four")};
+	struct zk_stat s;
+	struct ask a;
+
+	ask_begin(&a, ZK_OP_CREATE2, read_created, NULL);
+	zk_put_create(&a.call.frame, &c);
+	assert_int_equal(ask_end(w, &a), ZK_OK);
+	ask_begin(&a, ZK_OP_SET_ACL, read_stat, &s);
+	zk_put_set_acl(&a.call.frame, c.path, acls, 2, 0);
+	assert_int_equal(ask_end(w, &a), ZK_OK);
+	assert_int_equal(s.aversion, 1);
+	ask_begin(&a, ZK_OP_SET_ACL, read_stat, &s);
+	zk_put_set_acl(&a.call.frame, c.path, NULL, 0, 0);
+	assert_int_equal(ask_end(w, &a), ZK_BAD_VERSION);
+	ask_begin(&a, ZK_OP_GET_ACL, read_two_acls, NULL);
+	zk_put_path(&a.call.frame, c.path);
+	assert_int_equal(ask_end(w, &a), ZK_OK);
+}
+
 static void all_of_it(struct world *w)
 {
 	reads(w);
@@ -339,6 +489,9 @@ static void all_of_it(struct world *w)
 	reads_many(w);
 	is_told(w);
 	compares_with_the_past(w);
+	writes_a_transaction(w);
+	writes_all_or_nothing(w);
+	writes_an_acl(w);
 	assert_false(w->down);
 }
 

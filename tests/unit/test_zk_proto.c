@@ -1,42 +1,8 @@
-/* test_zk_proto.c: requests as a server wants them, replies as it sends them,
- * frames cut anywhere, and what is no ZooKeeper at all. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* test_zk_proto.c: requests as a server wants them, replies as it sends them.
+ */
+#include "tests/unit/test_zk_bytes.h"
 
-#include <cmocka.h>
-#include <stdlib.h>
-
-#include "store/zookeeper/zk_frame.h"
-#include "tests/lib/sweep.h"
-
-static struct jute_in in_of(const void *p, size_t n)
-{
-	struct jute_in in = {.p = p, .n = n};
-
-	return in;
-}
-
-/* `read` fails cleanly on every truncation of the message, which ends where its
- * memory ends. */
-static void expect_cuts_fail(const struct jute_out *o,
-			     void (*read)(struct jute_in *in))
-{
-	struct jute_in in;
-	uint8_t *copy;
-	size_t n;
-
-	for (n = 0; n <= o->n; n++) {
-		copy = malloc(n == 0 ? 1 : n);
-		assert_non_null(copy);
-		memcpy(copy, o->p, n);
-		in = in_of(copy, n);
-		read(&in);
-		assert_int_equal(in.failed, n < o->n);
-		free(copy);
-	}
-}
+#include "store/zookeeper/zk_proto.h"
 
 /* ---- requests ------------------------------------------------------------ */
 
@@ -69,6 +35,73 @@ static void a_multi_read_and_its_end(void **state)
 	(void)state;
 	zk_put_multi_read(&o, ZK_OP_GET_DATA, slice_str("/a"));
 	zk_put_multi_read(&o, ZK_OP_GET_CHILDREN, slice_str("/"));
+	zk_put_multi_end(&o);
+	assert_int_equal(o.n, sizeof want);
+	assert_memory_equal(o.p, want, sizeof want);
+	jute_out_free(&o);
+}
+
+/* ---- writes -------------------------------------------------------------- */
+
+/* "/a", data, one ACL entry, flags: as a server's jute files have it. */
+static void bodies_of_writes(void **state)
+{
+	static const uint8_t want[] = {
+	    /* create */
+	    0, 0, 0, 2, '/', 'a', 0, 0, 0, 1, 'x', 0, 0, 0, 1, 0, 0, 0, 31, 0,
+	    0, 0, 5, 'w', 'o', 'r', 'l', 'd', 0, 0, 0, 6, 'a', 'n', 'y', 'o',
+	    'n', 'e', 0, 0, 0, 0,
+	    /* create with a lifetime, null */
+	    0, 0, 0, 2, '/', 'b', 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0,
+	    1, 0, 0, 0, 1, 's', 0, 0, 0, 1, 'i', 0, 0, 0, 5, 0, 0, 0, 0, 0, 0,
+	    0, 9,
+	    /* delete, check, set, set to null, set ACL */
+	    0, 0, 0, 2, '/', 'a', 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2, '/', 'a',
+	    0, 0, 0, 7, 0, 0, 0, 2, '/', 'a', 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0,
+	    2, '/', 'a', 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 8, 0, 0, 0, 2, '/',
+	    'a', 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 's', 0, 0, 0, 1, 'i', 0, 0,
+	    0, 3};
+	const struct zk_acl acl = {.perms = ZK_PERM_READ,
+				   .scheme = slice_str("s"),
+				   .id = slice_str("i")};
+	const struct zk_create plain = {.path = slice_str("/a"),
+					.data = slice_str("x")};
+	const struct zk_create ttl = {.path = slice_str("/b"),
+				      .null = true,
+				      .acls = &acl,
+				      .n_acls = 1,
+				      .mode = ZK_PERSISTENT_TTL,
+				      .ttl_ms = 9};
+	struct slice a = slice_str("/a");
+	struct jute_out o = {0};
+
+	(void)state;
+	zk_put_create(&o, &plain);
+	zk_put_create(&o, &ttl);
+	zk_put_delete(&o, a, ZK_ANY_VERSION);
+	zk_put_check(&o, a, 7);
+	zk_put_set_data(&o, a, slice_str(""), false, 8);
+	zk_put_set_data(&o, a, slice_str(""), true, 8);
+	zk_put_set_acl(&o, a, &acl, 1, 3);
+	assert_int_equal(o.n, sizeof want);
+	assert_memory_equal(o.p, want, sizeof want);
+	jute_out_free(&o);
+}
+
+static void parts_of_a_transaction(void **state)
+{
+	static const uint8_t want[] = {
+	    0,	  0,	0,    2,    0,	  0xff, 0xff, 0xff, 0xff, 0,	0,   0,
+	    2,	  '/',	'a',  0,    0,	  0,	1,    0,    0,	  0,	13,  0,
+	    0xff, 0xff, 0xff, 0xff, 0,	  0,	0,    2,    '/',  'a',	0,   0,
+	    0,	  2,	0xff, 0xff, 0xff, 0xff, 1,    0xff, 0xff, 0xff, 0xff};
+	struct jute_out o = {0};
+
+	(void)state;
+	zk_put_multi_op(&o, ZK_OP_DELETE);
+	zk_put_delete(&o, slice_str("/a"), 1);
+	zk_put_multi_op(&o, ZK_OP_CHECK);
+	zk_put_check(&o, slice_str("/a"), 2);
 	zk_put_multi_end(&o);
 	assert_int_equal(o.n, sizeof want);
 	assert_memory_equal(o.p, want, sizeof want);
@@ -240,6 +273,93 @@ static void results_of_a_multi_read(void **state)
 	jute_out_free(&o);
 }
 
+static void put_written(struct jute_out *o)
+{
+	put_result(o, ZK_OP_CREATE, false, 0);
+	jute_put_bytes(o, slice_str("/a"));
+	put_result(o, ZK_OP_CREATE2, false, 0);
+	jute_put_bytes(o, slice_str("/b"));
+	put_stat(o);
+	put_result(o, ZK_OP_DELETE, false, 0);
+	put_result(o, ZK_OP_SET_DATA, false, 0);
+	put_stat(o);
+	put_result(o, ZK_OP_CHECK, false, 0);
+	put_result(o, -1, true, -1);
+}
+
+static void read_written(struct jute_in *in)
+{
+	struct zk_created c;
+	int op, error;
+
+	while (zk_get_multi_result(in, &op, &error)) {
+		if (op == ZK_OP_CREATE || op == ZK_OP_CREATE2) {
+			zk_get_created(in, op, &c);
+		} else if (op == ZK_OP_SET_DATA) {
+			zk_get_stat(in, &c.stat);
+		}
+	}
+}
+
+static void results_of_a_transaction(void **state)
+{
+	struct jute_out o = {0};
+	struct jute_in in;
+	struct zk_created c;
+	int op, error;
+
+	(void)state;
+	put_written(&o);
+	in = in_of(o.p, o.n);
+	assert_true(zk_get_multi_result(&in, &op, &error));
+	zk_get_created(&in, op, &c);
+	assert_true(slice_eq(c.path, slice_str("/a")));
+	assert_false(c.has_stat);
+	assert_true(zk_get_multi_result(&in, &op, &error));
+	zk_get_created(&in, op, &c);
+	assert_true(slice_eq(c.path, slice_str("/b")));
+	assert_true(c.has_stat);
+	expect_stat(&c.stat);
+	assert_true(zk_get_multi_result(&in, &op, &error));
+	assert_int_equal(op, ZK_OP_DELETE);
+	assert_true(zk_get_multi_result(&in, &op, &error));
+	assert_int_equal(op, ZK_OP_SET_DATA);
+	zk_get_stat(&in, &c.stat);
+	expect_stat(&c.stat);
+	assert_true(zk_get_multi_result(&in, &op, &error));
+	assert_int_equal(op, ZK_OP_CHECK);
+	assert_false(zk_get_multi_result(&in, &op, &error));
+	assert_int_equal(in.n, 0);
+	expect_cuts_fail(&o, read_written);
+	jute_out_free(&o);
+}
+
+static void a_transaction_that_failed(void **state)
+{
+	static const int errors[] = {0, ZK_NODE_EXISTS, ZK_ROLLED_BACK};
+	struct jute_out o = {0};
+	struct jute_in in;
+	int op, error;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < KV_COUNT(errors); i++) {
+		put_result(&o, -1, false, errors[i]);
+		jute_put_int(&o, errors[i]);
+	}
+	put_result(&o, -1, true, -1);
+	in = in_of(o.p, o.n);
+	for (i = 0; i < KV_COUNT(errors); i++) {
+		assert_true(zk_get_multi_result(&in, &op, &error));
+		assert_int_equal(op, -1);
+		assert_int_equal(error, errors[i]);
+	}
+	assert_false(zk_get_multi_result(&in, &op, &error));
+	assert_false(in.failed);
+	expect_cuts_fail(&o, read_written);
+	jute_out_free(&o);
+}
+
 static void read_acl(struct jute_in *in)
 {
 	struct zk_acl acl;
@@ -285,228 +405,6 @@ static void an_acl_and_its_stat(void **state)
 	jute_out_free(&o);
 }
 
-/* ---- frames -------------------------------------------------------------- */
-
-/* Two frames ("abc" and an empty one) and the start of a third. */
-static const uint8_t stream[] = {0, 0, 0, 3, 'a', 'b', 'c', 0, 0, 0, 0, 0, 0};
-
-static void feed_in_pieces(size_t piece)
-{
-	struct zk_inbox b = {.max = 3};
-	struct slice frame = {0};
-	size_t at, frames = 0;
-	enum zk_feed now;
-
-	for (at = 0; at < sizeof stream; at += piece) {
-		struct slice in =
-		    slice_of(stream + at, KV_MIN(piece, sizeof stream - at));
-
-		while ((now = zk_feed(&b, &in, &frame)) == ZK_FEED_FRAME) {
-			assert_true(frames < 2);
-			assert_true(slice_eq(
-			    frame, slice_str(frames == 0 ? "abc" : "")));
-			frames++;
-		}
-		assert_int_equal(now, ZK_FEED_MORE);
-		assert_int_equal(in.n, 0);
-	}
-	assert_int_equal(frames, 2);
-	zk_inbox_free(&b);
-}
-
-static void frames_may_be_cut_anywhere(void **state)
-{
-	size_t piece;
-
-	(void)state;
-	for (piece = 1; piece <= sizeof stream; piece++) {
-		feed_in_pieces(piece);
-	}
-}
-
-static void a_whole_frame_is_not_copied(void **state)
-{
-	struct zk_inbox b = {.max = 3};
-	struct slice in = slice_of(stream, sizeof stream), frame;
-
-	(void)state;
-	assert_int_equal(zk_feed(&b, &in, &frame), ZK_FEED_FRAME);
-	assert_ptr_equal(frame.p, stream + 4);
-	assert_null(b.body);
-	zk_inbox_free(&b);
-}
-
-static void a_length_that_cannot_be_ends_the_stream(void **state)
-{
-	static const uint8_t too_big[] = {0, 0, 4, 1},
-			     negative[] = {0xff, 0, 0, 0};
-	struct zk_inbox b = {.max = 1024};
-	struct slice in = slice_of(too_big, 4), frame;
-
-	(void)state;
-	assert_int_equal(zk_feed(&b, &in, &frame), ZK_FEED_TOO_BIG);
-	assert_int_equal(b.frame, 1025);
-	assert_null(b.body);
-	b = (struct zk_inbox){.max = SIZE_MAX};
-	in = slice_of(negative, 4);
-	assert_int_equal(zk_feed(&b, &in, &frame), ZK_FEED_BROKEN);
-	assert_null(b.body);
-}
-
-/* 2 GB are promised, ten bytes come. */
-static void memory_grows_with_what_came(void **state)
-{
-	static const uint8_t bytes[14] = {0x7f, 0xff, 0xff, 0xff};
-	struct zk_inbox b = {.max = SIZE_MAX};
-	struct slice in = slice_of(bytes, sizeof bytes), frame;
-
-	(void)state;
-	assert_int_equal(zk_feed(&b, &in, &frame), ZK_FEED_MORE);
-	assert_true(b.body_cap < 1024);
-	zk_inbox_free(&b);
-}
-
-/* Every byte is touched some constant number of times. */
-static void a_large_frame_in_small_parts(void **state)
-{
-	enum { SIZE = 3 * 1024 * 1024, PART = 1000 };
-	static uint8_t part[PART];
-	const uint8_t head[4] = {0, SIZE >> 16, 0, 0};
-	struct zk_inbox b = {.max = SIZE};
-	struct slice in = slice_of(head, 4), frame = {0};
-	size_t sent, grown = 0, cap = 0;
-	enum zk_feed now = zk_feed(&b, &in, &frame);
-
-	(void)state;
-	for (sent = 0; sent < SIZE; sent += in.n) {
-		assert_int_equal(now, ZK_FEED_MORE);
-		memset(part, (int)(sent / PART & 0xff), sizeof part);
-		in = slice_of(part, KV_MIN((size_t)PART, SIZE - sent));
-		sent += in.n;
-		now = zk_feed(&b, &in, &frame);
-		grown += b.body_cap != cap;
-		cap = b.body_cap;
-	}
-	assert_int_equal(now, ZK_FEED_FRAME);
-	assert_int_equal(frame.n, SIZE);
-	assert_int_equal(frame.p[5 * PART], 5);
-	assert_true(grown < 32);
-	/* It is let go of with the next frame. */
-	in = slice_of(stream, 7);
-	assert_int_equal(zk_feed(&b, &in, &frame), ZK_FEED_FRAME);
-	assert_int_equal(b.body_cap, 0);
-	zk_inbox_free(&b);
-}
-
-static int feed_two_parts(void *ctx)
-{
-	struct zk_inbox b = {.max = 1024};
-	struct slice in = slice_of(stream, 5), frame;
-	enum zk_feed now = zk_feed(&b, &in, &frame);
-
-	(void)ctx;
-	if (now == ZK_FEED_MORE) {
-		in = slice_of(stream + 5, 2);
-		now = zk_feed(&b, &in, &frame);
-	}
-	zk_inbox_free(&b);
-	return now == ZK_FEED_NO_MEMORY ? KV_NO_MEMORY
-	       : now == ZK_FEED_FRAME	? KV_OK
-					: KV_BROKEN;
-}
-
-static void a_frame_without_memory(void **state)
-{
-	(void)state;
-	assert_true(sweep_run(feed_two_parts, NULL) >= 1);
-}
-
-/* ---- what stands at a frame's start -------------------------------------- */
-
-static void put_handshake(struct jute_out *o, int protocol, int timeout)
-{
-	static const uint8_t password[16];
-
-	jute_put_int(o, protocol);
-	jute_put_int(o, timeout);
-	jute_put_long(o, 0x77);
-	jute_put_bytes(o, slice_of(password, sizeof password));
-}
-
-static void both_kinds_of_handshake(void **state)
-{
-	struct jute_out o = {0};
-	struct zk_handshake h;
-	size_t n;
-
-	(void)state;
-	put_handshake(&o, 0, 4000);
-	assert_int_equal(o.n, 36);
-	assert_true(zk_get_handshake(slice_of(o.p, o.n), &h));
-	assert_int_equal(h.timeout_ms, 4000);
-	assert_int_equal(h.session, 0x77);
-	assert_false(h.read_only);
-	for (n = 0; n < o.n; n++) {
-		assert_false(zk_get_handshake(slice_of(o.p, n), &h));
-	}
-	jute_put_bool(&o, true);
-	assert_true(zk_get_handshake(slice_of(o.p, o.n), &h));
-	assert_true(h.read_only);
-	jute_put_bool(&o, true);
-	assert_false(zk_get_handshake(slice_of(o.p, o.n), &h));
-	jute_out_free(&o);
-}
-
-static void other_handshakes_are_none(void **state)
-{
-	struct jute_out o = {0};
-	struct zk_handshake h;
-
-	(void)state;
-	put_handshake(&o, 1, 4000);
-	assert_false(zk_get_handshake(slice_of(o.p, o.n), &h));
-	o.n = 0;
-	put_handshake(&o, 0, -1);
-	assert_false(zk_get_handshake(slice_of(o.p, o.n), &h));
-	jute_out_free(&o);
-}
-
-static void read_event(struct jute_in *in)
-{
-	struct zk_header h;
-	struct zk_event e;
-
-	zk_get_header(in, &h);
-	zk_get_event(in, &e);
-}
-
-static void a_header_and_an_event(void **state)
-{
-	struct jute_out o = {0};
-	struct zk_header h;
-	struct zk_event e;
-	struct jute_in in;
-
-	(void)state;
-	jute_put_int(&o, ZK_XID_EVENT);
-	jute_put_long(&o, -1);
-	jute_put_int(&o, 0);
-	jute_put_int(&o, ZK_EVENT_CHANGED);
-	jute_put_int(&o, 3);
-	jute_put_bytes(&o, slice_str("/a"));
-	in = in_of(o.p, o.n);
-	zk_get_header(&in, &h);
-	assert_int_equal(h.xid, ZK_XID_EVENT);
-	assert_int_equal(h.zxid, -1);
-	assert_int_equal(h.error, 0);
-	zk_get_event(&in, &e);
-	assert_int_equal(e.type, ZK_EVENT_CHANGED);
-	assert_int_equal(e.state, 3);
-	assert_true(slice_eq(e.path, slice_str("/a")));
-	expect_cuts_fail(&o, read_event);
-	jute_out_free(&o);
-}
-
 /* ---- errors -------------------------------------------------------------- */
 
 static void errors_have_words_and_a_place(void **state)
@@ -538,16 +436,11 @@ int main(void)
 	    cmocka_unit_test(data_and_stat),
 	    cmocka_unit_test(null_data_is_not_empty_data),
 	    cmocka_unit_test(results_of_a_multi_read),
+	    cmocka_unit_test(bodies_of_writes),
+	    cmocka_unit_test(parts_of_a_transaction),
+	    cmocka_unit_test(results_of_a_transaction),
+	    cmocka_unit_test(a_transaction_that_failed),
 	    cmocka_unit_test(an_acl_and_its_stat),
-	    cmocka_unit_test(frames_may_be_cut_anywhere),
-	    cmocka_unit_test(a_whole_frame_is_not_copied),
-	    cmocka_unit_test(a_length_that_cannot_be_ends_the_stream),
-	    cmocka_unit_test(memory_grows_with_what_came),
-	    cmocka_unit_test(a_large_frame_in_small_parts),
-	    cmocka_unit_test(a_frame_without_memory),
-	    cmocka_unit_test(both_kinds_of_handshake),
-	    cmocka_unit_test(other_handshakes_are_none),
-	    cmocka_unit_test(a_header_and_an_event),
 	    cmocka_unit_test(errors_have_words_and_a_place),
 	};
 
