@@ -35,7 +35,7 @@ static struct reconcile_side side_of(const struct store_pair *pair,
 	struct reconcile_side side = {.present = pair != NULL};
 
 	if (pair == NULL) {
-		side.index = page->at;
+		side.index = page == NULL ? 0 : page->at;
 		return side;
 	}
 	side.index = pair->index;
@@ -278,6 +278,11 @@ static bool decide(struct apply *a, struct batch_item *it,
 	struct env_key mapped;
 
 	in.source = side_of(source, a->read[SOURCE].page);
+	if (it->source_key.n == 0) {
+		/* No source key maps there: it lacks it, whenever. */
+		in.source.index =
+		    KV_MAX(it->source_index, it->row.source_index);
+	}
 	in.target = side_of(target, a->read[TARGET].page);
 	it->refused = NULL;
 	if (source != NULL) {
@@ -314,21 +319,21 @@ static bool decide(struct apply *a, struct batch_item *it,
 /* Decides every key that was read; false: no memory. */
 static bool decide_all(struct apply *a)
 {
-	size_t n = a->read[SOURCE].n_keys;
 	const struct store_pair **source;
+	size_t size = a->batch->n * sizeof(struct store_pair *);
 	size_t pos = 0;
 
-	source =
-	    arena_alloc(&a->scratch, a->batch->n * sizeof(struct store_pair *));
+	source = arena_alloc(&a->scratch, size);
 	if (source == NULL) {
 		return false;
 	}
-	for (size_t i = 0; i < n; i++) {
+	memset(source, 0, size);
+	for (size_t i = 0; i < a->read[SOURCE].n_keys; i++) {
 		source[a->read_items[SOURCE][i]] = find_pair(
 		    a->read[SOURCE].page, &pos, a->read_keys[SOURCE][i]);
 	}
 	pos = 0;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < a->read[TARGET].n_keys; i++) {
 		size_t item = a->read_items[TARGET][i];
 		const struct store_pair *target = find_pair(
 		    a->read[TARGET].page, &pos, a->read_keys[TARGET][i]);
@@ -362,7 +367,8 @@ static int check_reads(struct apply *a, struct kv_err *err)
 			return err->status;
 		}
 	}
-	if (a->read[SOURCE].page->origin.epoch != env->source_epoch) {
+	if (a->read[SOURCE].page != NULL &&
+	    a->read[SOURCE].page->origin.epoch != env->source_epoch) {
 		return kv_fail(err, KV_NOT_REACHABLE,
 			       "the source was connected anew");
 	}
@@ -422,10 +428,18 @@ static void sort_keys(struct slice *keys, size_t *items, size_t n)
 	}
 }
 
+static void read_add(struct apply *a, int side, size_t *n, size_t item,
+		     struct slice key)
+{
+	a->read_keys[side][*n] = key;
+	a->read_items[side][(*n)++] = item;
+}
+
+/* A target key that no source key maps to is read at the target alone. */
 static bool read_prepare(struct apply *a)
 {
 	size_t most = READ_KEYS;
-	size_t n = 0;
+	size_t n[2] = {0, 0};
 
 	most = KV_MIN(most, store_capabilities(a->env->source)->max_ops);
 	most = KV_MIN(most, store_capabilities(a->env->target)->max_ops);
@@ -440,26 +454,25 @@ static bool read_prepare(struct apply *a)
 			return false;
 		}
 	}
-	for (size_t i = 0; i < a->batch->n && n < most; i++) {
+	for (size_t i = 0; i < a->batch->n && n[TARGET] < most; i++) {
 		struct batch_item *it = &a->batch->items[i];
 
 		if (it->step == ITEM_READ) {
-			PRE(it->source_key.n > 0);
-			a->read_keys[SOURCE][n] = it->source_key;
-			a->read_keys[TARGET][n] = it->key;
-			a->read_items[SOURCE][n] = i;
-			a->read_items[TARGET][n++] = i;
+			read_add(a, TARGET, &n[TARGET], i, it->key);
+		}
+		if (it->step == ITEM_READ && it->source_key.n > 0) {
+			read_add(a, SOURCE, &n[SOURCE], i, it->source_key);
 		}
 	}
 	for (int side = SOURCE; side <= TARGET; side++) {
-		sort_keys(a->read_keys[side], a->read_items[side], n);
+		sort_keys(a->read_keys[side], a->read_items[side], n[side]);
 		memset(&a->read[side], 0, sizeof a->read[side]);
 		a->read[side].keys = a->read_keys[side];
-		a->read[side].n_keys = n;
+		a->read[side].n_keys = n[side];
 		a->read[side].cb = read_cb;
 		a->read[side].data = a;
 	}
-	return n > 0;
+	return n[TARGET] > 0;
 }
 
 void apply_read_start(struct apply *a)
@@ -475,7 +488,8 @@ void apply_read_start(struct apply *a)
 	a->busy = true;
 	a->reads_pending = 0;
 	for (int side = SOURCE; side <= TARGET; side++) {
-		if (store_scan(stores[side], &a->read[side]) == KV_OK) {
+		if (a->read[side].n_keys > 0 &&
+		    store_scan(stores[side], &a->read[side]) == KV_OK) {
 			a->reads_pending++;
 		}
 	}

@@ -21,7 +21,7 @@ enum item_step {
 };
 
 struct batch_item {
-	struct slice key;	 /* the target's; source's when it has none */
+	struct slice key;	 /* the target's, or nobody's: env_key.item */
 	struct slice source_key; /* n == 0: unknown, from the inverse mapping */
 	struct content content;
 	bool is_delete;

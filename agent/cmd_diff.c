@@ -155,8 +155,25 @@ static bool sample_cb(void *ctx, struct progress_sample *out)
 	return j->diff != NULL && isatty(STDOUT_FILENO) != 1;
 }
 
+static int open_worker(struct job *j)
+{
+	j->worker = worker_open(j->loop.sched, "state");
+	return j->worker == NULL
+		   ? kv_fail(&j->err, KV_NO_MEMORY,
+			     "cannot start a thread for the state")
+		   : KV_OK;
+}
+
+/* A place where keys are sorted whose order the mapping does not keep. */
+static int open_scratch(struct job *j)
+{
+	int status = state_open("", STATE_MEMORY, &j->state, &j->err);
+
+	return status == KV_OK ? open_worker(j) : status;
+}
+
 /* The ledger of the route, beside whoever writes it. */
-static int open_state(struct job *j)
+static int open_ledger(struct job *j)
 {
 	struct arena arena;
 	struct state_summary *rows = NULL;
@@ -182,14 +199,15 @@ static int open_state(struct job *j)
 				 "has it run?",
 				 j->state_path, j->conf->name);
 	}
-	if (status == KV_OK) {
-		j->worker = worker_open(j->loop.sched, "state");
-		status = j->worker == NULL
-			     ? kv_fail(&j->err, KV_NO_MEMORY,
-				       "cannot start a thread for the state")
-			     : KV_OK;
+	return status == KV_OK ? open_worker(j) : status;
+}
+
+static int open_state(struct job *j)
+{
+	if (j->args->owned) {
+		return open_ledger(j);
 	}
-	return status;
+	return j->conf->escape == CONF_ESCAPE_PERCENT ? open_scratch(j) : KV_OK;
 }
 
 static int open_store(struct job *j, const char *side, const char *uri,
@@ -217,7 +235,7 @@ static int open_all(struct job *j)
 	int status = loop_signals(&j->loop, signums, KV_COUNT(signums),
 				  signal_cb, j, &j->err);
 
-	if (status == KV_OK && j->args->owned) {
+	if (status == KV_OK) {
 		status = open_state(j);
 	}
 	if (status == KV_OK) {

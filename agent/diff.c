@@ -406,11 +406,10 @@ int diff_open(const struct diff_params *p, struct diff **out,
 	d->deadline.fire = deadline_fire;
 	mp.mapping = d->mapping;
 	mp.ctx = d;
-	if (p->owned) {
-		mp.worker = p->worker;
-		mp.state = p->state;
-		mp.route = p->route;
-	}
+	mp.worker = p->worker;
+	mp.state = p->state;
+	mp.route = p->route;
+	mp.sort_only = !p->owned;
 	d->merge = merge_open(&mp);
 	if (d->merge == NULL) {
 		kv_free(d);

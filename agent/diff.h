@@ -44,8 +44,9 @@ struct diff_params {
 	struct store *source;
 	struct store *target;
 	const struct conf_route *conf;
-	/* Leave out foreign, yielded and quarantined keys; needs the three
-	 * below. */
+	/* Leave out foreign, yielded and quarantined keys. This needs the three
+	 * below; and `escape: percent` needs the first two, any state will
+	 * do. */
 	bool owned;
 	struct worker *worker;
 	struct state *state;

@@ -73,8 +73,13 @@ int env_map(enum mapping_mode mapping, const struct store *target,
 	if (rv == KV_NO_MEMORY) {
 		return rv;
 	}
+	out->item = out->key;
 	if (rv != KV_OK) {
 		out->key = slice_of(NULL, 0);
+		out->item = mapping_nameless(arena, source_key);
+		if (out->item.p == NULL) {
+			return KV_NO_MEMORY;
+		}
 	} else if (content.unreadable) {
 		rv = kv_fail(&err, KV_DENIED,
 			     "the source does not let it be read, nor what may "

@@ -141,6 +141,7 @@ void env_saw_target(struct route_env *env, const struct store_origin *o);
 /* A mapped and checked key of the source. */
 struct env_key {
 	struct slice key;    /* the target's; n == 0: none can be made */
+	struct slice item;   /* its item's: the target's, or nobody's */
 	const char *refused; /* why the target cannot carry it, or NULL; in
 				the arena */
 };

@@ -65,10 +65,9 @@ static bool fill_item(struct follow *f, const struct store_change *c,
 {
 	bool is_delete = c->action == STORE_DELETE;
 	bool found;
-	struct slice key = mapped->key.n > 0 ? mapped->key : c->key;
 	struct batch_item *it =
-	    batch_change(f->open, key, c->key, content_of_change(c), is_delete,
-			 c->index, &found);
+	    batch_change(f->open, mapped->item, c->key, content_of_change(c),
+			 is_delete, c->index, &found);
 
 	if (it == NULL) {
 		return false;
@@ -183,7 +182,7 @@ static bool put_change(struct follow *f, const struct store_change *c)
 	ok = env_map(f->env->mapping, f->env->target, c->key, content_none(),
 		     &arena, &mapped) == KV_OK;
 	if (ok) {
-		row.key = mapped.key.n > 0 ? mapped.key : c->key;
+		row.key = mapped.item;
 		ok = dirty_put_add(&f->put, &row);
 	}
 	arena_free(&arena);

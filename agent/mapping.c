@@ -203,6 +203,20 @@ int mapping_to_target(enum mapping_mode mode, struct slice key,
 	}
 }
 
+struct slice mapping_nameless(struct arena *arena, struct slice key)
+{
+	uint8_t *p = arena_alloc(arena, key.n + 1);
+
+	if (p == NULL) {
+		return slice_of(NULL, 0);
+	}
+	p[0] = 0;
+	if (key.n > 0) {
+		memcpy(p + 1, key.p, key.n);
+	}
+	return slice_of(p, key.n + 1);
+}
+
 int mapping_to_source(enum mapping_mode mode, struct slice key,
 		      struct arena *arena, struct slice *out,
 		      struct kv_err *err)

@@ -27,6 +27,12 @@ int mapping_to_target(enum mapping_mode mode, struct slice key,
 		      struct arena *arena, struct slice *out,
 		      struct kv_err *err) KV_MUSTCHECK;
 
+/* Stands for a source key that can be given no target's name, where keys of the
+ * target stand: it begins with a 0 byte, and is no store's. p NULL: no memory.
+ */
+struct slice mapping_nameless(struct arena *arena,
+			      struct slice key) KV_MUSTCHECK;
+
 /* The source's key of a target's key: the inverse. KV_INVALID_KEY when no
  * source key maps there. */
 int mapping_to_source(enum mapping_mode mode, struct slice key,

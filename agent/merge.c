@@ -412,11 +412,16 @@ static void ledger_done(struct worker_job *job)
 	merge_step(m);
 }
 
+static bool has_ledger(const struct merge *m)
+{
+	return m->p.worker != NULL && !m->p.sort_only;
+}
+
 static void ledger_fetch(struct merge *m)
 {
 	struct ledger *l = &m->ledger;
 
-	if (m->p.worker == NULL || l->busy || l->has_ahead || l->last_fetched ||
+	if (!has_ledger(m) || l->busy || l->has_ahead || l->last_fetched ||
 	    l->err.status != KV_OK) {
 		return;
 	}
@@ -438,7 +443,7 @@ static bool ledger_ready(struct merge *m)
 {
 	struct ledger *l = &m->ledger;
 
-	if (m->p.worker == NULL || ledger_head(m) != NULL) {
+	if (!has_ledger(m) || ledger_head(m) != NULL) {
 		return true;
 	}
 	if (l->has_ahead) {
@@ -484,6 +489,7 @@ static bool emit_nameless(struct merge *m)
 
 	item.source = side_pair(&m->source);
 	item.key = item.source->key;
+	item.item_key = m->source.head.item;
 	item.source_key = item.source->key;
 	item.source_at = m->source.at;
 	item.refused = m->source.head.refused;
@@ -524,6 +530,7 @@ static bool emit(struct merge *m)
 	bool go_on = true;
 
 	item.key = min_key(m);
+	item.item_key = item.key;
 	item.source_at = m->source.gap_at;
 	if (m->source.has_head && slice_eq(m->source.head.key, item.key)) {
 		item.source = side_pair(&m->source);
@@ -692,6 +699,7 @@ struct merge *merge_open(const struct merge_params *p)
 	struct merge *m = kv_calloc(1, sizeof *m);
 
 	PRE(p->item != NULL && p->end != NULL);
+	PRE(p->mapping == MAPPING_NONE || p->worker != NULL);
 	if (m == NULL) {
 		return NULL;
 	}
@@ -708,7 +716,7 @@ struct merge *merge_open(const struct merge_params *p)
 	arena_init(&m->inverse);
 	arena_init(&m->ledger.page.arena);
 	arena_init(&m->ledger.ahead.arena);
-	if (p->mapping != MAPPING_NONE && p->worker != NULL) {
+	if (p->mapping != MAPPING_NONE) {
 		m->source.sorter = open_sorter(m);
 		if (m->source.sorter == NULL) {
 			kv_free(m);

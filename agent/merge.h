@@ -21,6 +21,7 @@ struct merge;
 /* What the three streams say of one key. Valid during the call. */
 struct merge_item {
 	struct slice key;		 /* the target's */
+	struct slice item_key;		 /* see env_key.item */
 	struct slice source_key;	 /* the source's */
 	const struct store_pair *source; /* NULL: the source lacks it */
 	const struct store_pair *target; /* NULL: the target lacks it */
@@ -40,8 +41,11 @@ struct merge_params {
 	struct store *target;
 	const struct conf_route *conf;
 	enum mapping_mode mapping;
-	struct worker *worker; /* NULL with no state: no ledger stream */
+	/* For the ledger's stream, and for sorting where the mapping does not
+	 * keep the order. NULL: neither. */
+	struct worker *worker;
 	struct state *state;
+	bool sort_only; /* no ledger */
 	int64_t route;
 	/* Connections for which identity was checked: a page of another one is
 	 * not taken, the merge ends with KV_NOT_REACHABLE and may be resumed.

@@ -88,7 +88,7 @@ static struct batch_item *new_item(struct seed *s, const struct merge_item *mi,
 	if (b == NULL) {
 		return NULL;
 	}
-	it = batch_item(b, mi->key, mi->source_key, &found);
+	it = batch_item(b, mi->item_key, mi->source_key, &found);
 	if (it != NULL && mi->row != NULL) {
 		it->row = *mi->row;
 		it->row.key = it->key;

@@ -183,19 +183,12 @@ static void in_done(struct worker_job *job)
 static bool sort_key(struct sorter *s, struct slice key, struct slice *out)
 {
 	int rv = mapping_to_target(s->p.mapping, key, &s->arena, out, NULL);
-	uint8_t *p;
 
 	if (rv == KV_OK || rv == KV_NO_MEMORY) {
 		return rv == KV_OK;
 	}
-	p = arena_alloc(&s->arena, key.n + 1);
-	if (p == NULL) {
-		return false;
-	}
-	p[0] = 0;
-	memcpy(p + 1, key.p, key.n);
-	*out = slice_of(p, key.n + 1);
-	return true;
+	*out = mapping_nameless(&s->arena, key);
+	return out->p != NULL;
 }
 
 static bool map_page(struct sorter *s)

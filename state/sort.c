@@ -1,6 +1,6 @@
 /* sort.c: pairs that come in one order and are wanted in another. A temporary
  * table, as in dirty.c: memory stays flat, and nothing of it outlives the
- * handle. */
+ * handle. One that may not write the file has it, too. */
 #include "state/state_int.h"
 
 static int ready(struct state *st, struct kv_err *err)
@@ -10,7 +10,6 @@ static int ready(struct state *st, struct kv_err *err)
 	if (st->sort_ready) {
 		return KV_OK;
 	}
-	PRE((st->flags & STATE_READ) == 0);
 	status = sql_exec(st,
 			  "CREATE TEMP TABLE IF NOT EXISTS sorted("
 			  " route INTEGER NOT NULL, key BLOB NOT NULL,"

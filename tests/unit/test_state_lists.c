@@ -402,6 +402,32 @@ static void test_sort(void **state)
 	world_tear_down(&w);
 }
 
+/* What only reads the file can sort, beside the one that writes it. */
+static void test_sort_of_a_reader(void **state)
+{
+	struct state_sorted in = {.key = slice_str("/a"),
+				  .value = slice_str("1")};
+	struct state_sorted *rows;
+	struct state *reader;
+	struct world w;
+	size_t n;
+
+	(void)state;
+	world_begin(&w);
+	OK(&w, state_open(w.path, STATE_READ, &reader, &w.err));
+	OK(&w, state_sort_clear(reader, w.route, &w.err));
+	OK(&w, state_sort_put(reader, w.route, &in, 1, &w.err));
+	OK(&w, state_sort_page(reader, w.route, none, 9, SIZE_MAX, &w.arena,
+			       &rows, &n, &w.err));
+	assert_int_equal(n, 1);
+	assert_true(slice_eq(rows[0].value, in.value));
+	OK(&w, state_sort_page(w.st, w.route, none, 9, SIZE_MAX, &w.arena,
+			       &rows, &n, &w.err));
+	assert_int_equal(n, 0);
+	state_close(reader);
+	world_tear_down(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -414,6 +440,7 @@ int main(void)
 	    cmocka_unit_test(test_dirty_of_a_route_and_a_handle),
 	    cmocka_unit_test(test_dirty_spills),
 	    cmocka_unit_test(test_sort),
+	    cmocka_unit_test(test_sort_of_a_reader),
 	};
 
 	return cmocka_run_group_tests_name("state_lists", tests, NULL, NULL);
