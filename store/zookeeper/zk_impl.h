@@ -4,9 +4,12 @@
  *   zk_keys.c     key <-> znode path; which znodes are keys; attrs
  *   zk_read.c     many reads as one: multiRead, or single ones, pipelined
  *   zk_scan.c     pages; zk_walk.c the walk over the tree in key order
- *   zk_watch.c    the pull side of a watch: queue, batches, re-list counts
+ *   zk_watch.c    the pull side of a watch (zk_watch_open.c: its beginning)
+ *   zk_gather.c   changes that were found, in order; zk_dirty.c, zk_fetch.c:
+ *                 what is to be looked at, and how
  *   zk_fast.c     a recursive watch; zk_general.c one-shot watches, a table
- *   zk_diff.c     what changed since a zxid (SetWatches over known paths)
+ *   zk_resume.c   what changed since a zxid: zk_diff.c (SetWatches over known
+ *                 paths), zk_merge.c (a walk along the known keys)
  *   zk_writer.c   batches of guarded operations, over zk_handle: zk_plan.c
  *                 zk_steps.c what they mean, zk_write.c one, zk_settle.c its end
  *   zk_handle.c   libzookeeper_mt: its threads, behind a mailbox
