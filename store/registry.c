@@ -1,6 +1,7 @@
 /* registry.c: which schemes there are, and whose they are. */
 #include <stdio.h>
 
+#include "store/base/options.h"
 #include "store/store_impl.h"
 
 static bool has_scheme(const struct store_ops *ops, const char *scheme)
@@ -28,27 +29,68 @@ const struct store_ops *registry_find(const struct store_registry *r,
 	return NULL;
 }
 
+/* Do the two URIs say the same of an option? */
+static int same_option(const struct store_ops *ops, const struct uri *a,
+		       const struct uri *b, const char *name,
+		       struct kv_err *err)
+{
+	char *x = NULL, *y = NULL;
+	int rv =
+	    option_text(ops->options, a->options, a->n_options, name, &x, err);
+
+	if (rv == KV_OK) {
+		rv = option_text(ops->options, b->options, b->n_options, name,
+				 &y, err);
+	}
+	if (rv == KV_OK &&
+	    (x == NULL || y == NULL ? x != y : strcmp(x, y) != 0)) {
+		rv = kv_fail(err, KV_BAD_ARGUMENT,
+			     "%s: option %s is %s at one end and %s at the "
+			     "other; give it in both URIs",
+			     ops->name, name, x == NULL ? "not set" : x,
+			     y == NULL ? "not set" : y);
+	}
+	kv_free(x);
+	kv_free(y);
+	return rv;
+}
+
+static int pair_flag(const struct store_registry *r, const struct uri *a,
+		     const struct uri *b, unsigned *flag, struct kv_err *err)
+{
+	const struct store_ops *ops = registry_find(r, a->scheme);
+	const char *const *name;
+	int rv = KV_OK;
+
+	if (ops == NULL || ops != registry_find(r, b->scheme) ||
+	    !ops->has_attrs) {
+		return KV_OK;
+	}
+	for (name = ops->attrs_options;
+	     name != NULL && *name != NULL && rv == KV_OK; name++) {
+		rv = same_option(ops, a, b, *name, err);
+	}
+	*flag = rv == KV_OK ? STORE_ATTRS : 0;
+	return rv;
+}
+
 int store_attrs_flag(const struct store_registry *r, const char *uri_a,
 		     const char *uri_b, unsigned *flag, struct kv_err *err)
 {
-	const char *texts[2] = {uri_a, uri_b};
-	const struct store_ops *ops[2];
-	struct uri *u;
-	int rv;
+	struct uri *a, *b;
+	int rv = uri_parse(uri_a, &a, err);
 
 	*flag = 0;
-	for (size_t i = 0; i < KV_COUNT(texts); i++) {
-		rv = uri_parse(texts[i], &u, err);
-		if (rv != KV_OK) {
-			return rv;
-		}
-		ops[i] = registry_find(r, u->scheme);
-		uri_free(u);
+	if (rv != KV_OK) {
+		return rv;
 	}
-	if (ops[0] != NULL && ops[0] == ops[1] && ops[0]->has_attrs) {
-		*flag = STORE_ATTRS;
+	rv = uri_parse(uri_b, &b, err);
+	if (rv == KV_OK) {
+		rv = pair_flag(r, a, b, flag, err);
+		uri_free(b);
 	}
-	return KV_OK;
+	uri_free(a);
+	return rv;
 }
 
 char *registry_schemes(const struct store_registry *r, char *buf, size_t cap)

@@ -175,8 +175,8 @@ int store_open(const struct store_registry *r, struct sched *s, const char *uri,
 	       struct kv_err *err) KV_MUSTCHECK;
 
 /* *flag: STORE_ATTRS when both URIs name one backend and that has attrs, else
- * 0: how the two ends of a mirror are opened. KV_BAD_ARGUMENT: a bad URI,
- * KV_NO_MEMORY. */
+ * 0: how the two ends of a mirror are opened. KV_BAD_ARGUMENT: a bad URI, or
+ * one end would keep beside values what the other does not. KV_NO_MEMORY. */
 int store_attrs_flag(const struct store_registry *r, const char *uri_a,
 		     const char *uri_b, unsigned *flag,
 		     struct kv_err *err) KV_MUSTCHECK;

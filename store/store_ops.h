@@ -79,6 +79,9 @@ struct store_ops {
 	 * STORE_ATTRS from st->flags where this is false, and refuses puts with
 	 * attrs where the flag is not set. */
 	bool has_attrs;
+	/* The options that choose what attrs hold (NULL-terminated, or NULL):
+	 * the two ends of a mirror must agree in them. */
+	const char *const *attrs_options;
 
 	/* Must. st->uri, ->sched, ->flags, ->impl are set, and the URI's
 	 * options are checked against the rows; fills st->caps, starts

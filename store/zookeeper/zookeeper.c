@@ -333,6 +333,9 @@ static void zk_cancel(struct store *st KV_UNUSED, struct store_req *req)
 	}
 }
 
+/* Where one end copies ACLs, the other does. */
+static const char *const attrs_options[] = {"acls", NULL};
+
 const struct store_ops store_zookeeper_ops = {
     .name = "zookeeper",
     .schemes = schemes,
@@ -341,6 +344,7 @@ const struct store_ops store_zookeeper_ops = {
     .store_size = sizeof(struct zk),
     .watch_size = ZK_WATCH_SIZE,
     .has_attrs = true,
+    .attrs_options = attrs_options,
     .open = zk_open,
     .scan = zk_scan,
     .changes = zk_changes,

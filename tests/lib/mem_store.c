@@ -560,6 +560,8 @@ static bool mem_same_place(const struct store *a KV_UNUSED,
 static const char *const mem_schemes[] = {"mem", "mems", NULL};
 static const char *const plain_schemes[] = {"plain", NULL};
 
+static const char *const mem_attrs_options[] = {"speed", "raw_prefix", NULL};
+
 static const struct option_row mem_options[] = {
     {.name = "speed", .type = OPTION_UINT, .initial = "1", .help = "none"},
     {.name = "raw_prefix", .type = OPTION_STR, .help = "bytes"},
@@ -575,6 +577,7 @@ const struct store_ops mem_ops = {
     .store_size = sizeof(struct mem_impl),
     .watch_size = sizeof(struct mem_watch),
     .has_attrs = true,
+    .attrs_options = mem_attrs_options,
     .open = mem_open,
     .scan = mem_scan,
     .changes = mem_changes,

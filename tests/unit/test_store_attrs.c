@@ -252,12 +252,32 @@ static void both_ends_of_one_backend(void **state)
 	unsigned flag;
 
 	assert_int_equal(flag_of(w, "mem:a", "mems:b?prefix=/p"), STORE_ATTRS);
+	assert_int_equal(flag_of(w, "mem:a?speed=1", "mem:b"), STORE_ATTRS);
 	assert_int_equal(flag_of(w, "mem:a", "plain:b"), 0);
+	assert_int_equal(flag_of(w, "mem:a", "plain:b?speed=2"), 0);
 	assert_int_equal(flag_of(w, "plain:a", "plain:b"), 0);
 	assert_int_equal(flag_of(w, "other:a", "other:b"), 0);
 	assert_int_equal(
 	    store_attrs_flag(&w->registry, "mem:a", "", &flag, NULL),
 	    KV_BAD_ARGUMENT);
+}
+
+/* One end would keep what the other does not. */
+static void ends_that_disagree(void **state)
+{
+	struct world *w = *state;
+	struct kv_err err = {0};
+	unsigned flag = 77;
+
+	assert_int_equal(store_attrs_flag(&w->registry, "mem:a?speed=2",
+					  "mem:b", &flag, &err),
+			 KV_BAD_ARGUMENT);
+	assert_int_equal(flag, 0);
+	assert_non_null(strstr(err.text, "speed is 2 at one end and 1"));
+	assert_int_equal(store_attrs_flag(&w->registry, "mem:a",
+					  "mem:b?raw_prefix=x", &flag, &err),
+			 KV_BAD_ARGUMENT);
+	assert_non_null(strstr(err.text, "not set at one end"));
 }
 
 /* ---- memory ------------------------------------------------------------- */
@@ -306,6 +326,7 @@ int main(void)
 	    T(none_without_the_flag, setup_without),
 	    T(backends_without_attrs_clear_the_flag, setup),
 	    T(both_ends_of_one_backend, setup),
+	    T(ends_that_disagree, setup),
 	    T(out_of_memory_anywhere, setup),
 	};
 #undef T
