@@ -434,8 +434,12 @@ static void probe_cb(struct zk_call *c)
 {
 	struct zk_session *s = c->data;
 
+	if (is_lost(c)) {
+		return; /* `down` is to come */
+	}
 	if (c->err.status != KV_OK) {
-		return; /* `down` is to come; or the deadline */
+		leave(s, &c->err);
+		return;
 	}
 	s->probing--;
 	if (c == &s->probes[PROBE_ROOT]) {
