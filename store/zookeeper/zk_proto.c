@@ -89,7 +89,7 @@ void zk_put_create(struct jute_out *o, const struct zk_create *c)
 	jute_put_bytes(o, c->path);
 	put_data(o, c->data, c->null);
 	put_acls(o, c->acls, c->n_acls);
-	jute_put_int(o, c->mode);
+	jute_put_int(o, (int32_t)c->mode);
 	if (c->mode == ZK_PERSISTENT_TTL) {
 		jute_put_long(o, c->ttl_ms);
 	}

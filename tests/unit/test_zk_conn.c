@@ -163,7 +163,8 @@ static void credentials_are_answered_by_nonsense(void **state)
 
 static void replies_find_their_calls(void **state)
 {
-	static const enum act script[] = {ACT_REPLY, ACT_ERROR, ACT_EVENT};
+	static const enum act script[] = {ACT_REPLY, ACT_ERROR, ACT_EVENT,
+					  ACT_REPLY, ACT_ERROR};
 	struct ask a[3] = {0};
 	struct world w;
 
@@ -191,6 +192,11 @@ static void replies_find_their_calls(void **state)
 	ask(&w, &a[0], "four");
 	test_loop_until(&w.loop, &a[0].done);
 	assert_string_equal(a[0].body, "four");
+	/* An error's zxid may be none. */
+	ask(&w, &a[0], "five");
+	test_loop_until(&w.loop, &a[0].done);
+	assert_int_equal(a[0].call.zxid, -1);
+	assert_int_equal(zk_conn_zxid(w.conn), 102);
 	world_close(&w);
 	assert_int_equal(w.goodbyes, 1);
 }
@@ -551,7 +557,7 @@ static void close_in_done(struct ask *a)
 
 static void close_from_inside_an_event(void **state)
 {
-	static const enum act script[] = {ACT_EVENT, ACT_REPLY, ACT_CLOSE};
+	static const enum act script[] = {ACT_EVENT, ACT_EVENT, ACT_CLOSE};
 	unsigned where;
 
 	(void)state;
@@ -579,6 +585,7 @@ static void close_from_inside_an_event(void **state)
 		assert_int_equal(a[2].dones, where > 2);
 		assert_int_equal(a[3].dones, where > 3);
 		assert_int_equal(w.downs, where > 3);
+		assert_int_equal(w.events, where < 3 ? where > 0 : 2);
 		world_close(&w);
 	}
 }

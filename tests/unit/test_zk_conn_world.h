@@ -258,7 +258,8 @@ static void act(struct world *w, int32_t xid, struct jute_in *in)
 	switch (n < w->n_script ? w->script[n] : ACT_REPLY) {
 	case ACT_EVENT:
 		event(w, ZK_EVENT_CHANGED, "/event");
-		/* fall through */
+		reply(w, xid, w->zxid++, 0, in->p, in->n);
+		break;
 	case ACT_REPLY:
 		reply(w, xid, w->zxid++, 0, in->p, in->n);
 		break;
