@@ -4,6 +4,7 @@
 
 #include "agent/cli.h"
 #include "agent/out.h"
+#include "store/consul/consul.h"
 #include "store/etcd/etcd.h"
 #include "store/sqlite/sqlite.h"
 #include "store/zookeeper/zookeeper.h"
@@ -11,7 +12,8 @@
 static int register_all(struct store_registry *r, struct kv_err *err)
 {
 	static const struct store_ops *const all[] = {
-	    &store_sqlite_ops, &store_etcd_ops, &store_zookeeper_ops};
+	    &store_sqlite_ops, &store_etcd_ops, &store_zookeeper_ops,
+	    &store_consul_ops};
 	int status = KV_OK;
 	size_t i;
 

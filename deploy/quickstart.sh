@@ -14,7 +14,7 @@ BUILD=${BUILD:-$ROOT/build}
 PACKAGES='gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libsqlite3-dev
 libxxhash-dev libnghttp2-dev libssl-dev
 libzookeeper-mt-dev libprotobuf-c-dev protobuf-c-compiler
-protobuf-compiler libjansson-dev libcyaml-dev
+protobuf-compiler libjansson-dev libcurl4-openssl-dev libcyaml-dev
 libyaml-dev sqlite3'
 FOLLOWER=
 

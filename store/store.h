@@ -131,6 +131,7 @@ struct store_caps {
 	bool has_times;	   /* pairs carry modification times (none does yet) */
 	bool sorted_keys;  /* a scan costs no gather-and-sort */
 	bool hierarchical; /* names are paths (ZooKeeper) */
+	bool utf8_keys;	   /* names are text: other keys are invalid */
 	uint32_t max_ops;  /* operations a write; one counts once with its
 			      guard. 0 in this or the next three: no limit */
 	size_t max_bytes;  /* sum of keys, values and attrs a write */

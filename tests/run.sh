@@ -20,6 +20,7 @@ PACKAGES='build-essential cmake ninja-build pkg-config ccache clang clang-format
 clang-tidy libclang-rt-14-dev libuv1-dev libsqlite3-dev libxxhash-dev libnghttp2-dev libssl-dev
 libzookeeper-mt-dev libzookeeper-java libslf4j-java default-jre-headless
 libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libjansson-dev
+libcurl4-openssl-dev
 libcyaml-dev libyaml-dev libcmocka-dev sqlite3 etcd-server etcd-client openssl jq procps
 util-linux ca-certificates'
 # The tests of whatever has a thread.
@@ -58,6 +59,17 @@ install_packages() {
 		as_root env DEBIAN_FRONTEND=noninteractive apt-get install \
 			-y -qq --no-install-recommends $missing >/dev/null
 	}
+}
+
+# A consul to test against. Without one its tests are skipped, and the end of
+# the run says so.
+fetch_consul() {
+	local dir=$BUILD_ROOT/build-asan/consul-bin
+
+	CONSUL_MISSING=
+	[ -x "$dir/consul" ] || say "fetching consul"
+	CONSUL_MISSING=$("$ROOT/tests/fixtures/get-consul.sh" "$dir" 2>&1) ||
+		printf '%s\n' "$CONSUL_MISSING"
 }
 
 # configure DIR OPTION...
@@ -145,11 +157,14 @@ run_tests() {
 		code=$?
 	say "skipped"
 	skipped "$dir/Testing/Temporary/LastTest.log"
+	[ -z "$CONSUL_MISSING" ] ||
+		printf 'EVERY CONSUL TEST: %s\n' "$CONSUL_MISSING"
 	say "summary"
 	sed -n '/tests passed,/,$p' "$dir/ctest.log"
 	return "$code"
 }
 
 install_packages
+fetch_consul
 build_all
 run_tests "$@"

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "store/consul/consul.h"
 #include "store/etcd/etcd.h"
 #include "store/sqlite/sqlite.h"
 #include "tests/conformance/suite.h"
+#include "tests/fixtures/consul_server.h"
 #include "tests/fixtures/etcd_server.h"
 
 /* ---- sqlite: one file a test ---------------------------------------------*/
@@ -263,8 +265,154 @@ static const struct backend etcd_auth_backend =
     ETCD_ROW("etcd_auth", etcd_auth_set_up);
 static const struct backend etcd3_backend = ETCD_ROW("etcd3", etcd3_set_up);
 
+/* ---- consul: one server a group, one prefix a test -----------------------*/
+
+struct consul_env {
+	struct consul_server *server;
+	bool tls;
+	bool acl;
+};
+
+static const char *consul_missing(void)
+{
+	return consul_server_program() != NULL
+		   ? NULL
+		   : "no consul to start (tests/fixtures/get-consul.sh)";
+}
+
+static void *consul_start(const struct consul_options *o)
+{
+	struct consul_env *e = calloc(1, sizeof *e);
+
+	if (e != NULL) {
+		e->server = consul_server_start(o);
+		e->tls = o->tls;
+		e->acl = o->acl;
+	}
+	if (o->acl) {
+		(void)setenv("KVTEST_CONSUL_TOKEN",
+			     consul_server_token(e->server,
+						 "key_prefix \"m/\" { "
+						 "policy = \"write\" } "
+						 "session_prefix \"\" { "
+						 "policy = \"write\" }"),
+			     1);
+	}
+	return e;
+}
+
+static void *consul_set_up(void)
+{
+	return consul_start(&(struct consul_options){0});
+}
+
+static void *consuls_set_up(void)
+{
+	return consul_start(&(struct consul_options){.tls = true});
+}
+
+static void *consul_acl_set_up(void)
+{
+	return consul_start(&(struct consul_options){.acl = true});
+}
+
+static void consul_tear_down(void *env)
+{
+	struct consul_env *e = env;
+
+	consul_server_free(e->server);
+	free(e);
+}
+
+static void consul_uri(void *env, unsigned fresh, const char *prefix, char *buf,
+		       size_t cap)
+{
+	struct consul_env *e = env;
+	const char *dir = consul_server_dir(e->server);
+	int n = snprintf(buf, cap, "%s://127.0.0.1:%d%s/t%u%s",
+			 e->tls ? "consuls" : "consul",
+			 e->tls ? consul_server_tls_port(e->server)
+				: consul_server_port(e->server),
+			 e->acl ? "/m" : "", fresh, prefix);
+
+	if (e->tls) {
+		(void)snprintf(buf + n, cap - (size_t)n,
+			       "?ca=%s/certs/ca.pem&cert=%s/certs/client.pem"
+			       "&key=%s/certs/client.key",
+			       dir, dir, dir);
+	} else if (e->acl) {
+		(void)snprintf(buf + n, cap - (size_t)n,
+			       "?token=env:KVTEST_CONSUL_TOKEN");
+	}
+}
+
+static void consul_nobody(void *env, char *buf, size_t cap)
+{
+	int port;
+
+	(void)env;
+	temp_ports(&port, 1);
+	(void)snprintf(buf, cap, "consul://127.0.0.1:%d/p", port);
+}
+
+static void consul_wipe(void *env, unsigned fresh)
+{
+	struct consul_env *e = env;
+
+	(void)fresh;
+	consul_server_wipe(e->server);
+}
+
+static void consul_kill(void *env)
+{
+	struct consul_env *e = env;
+
+	consul_server_kill(e->server);
+}
+
+static void consul_again(void *env)
+{
+	struct consul_env *e = env;
+
+	if (!consul_server_running(e->server)) {
+		consul_server_restart(e->server);
+	}
+}
+
+static void consul_freeze(void *env)
+{
+	struct consul_env *e = env;
+
+	consul_server_freeze(e->server);
+}
+
+static void consul_thaw(void *env)
+{
+	struct consul_env *e = env;
+
+	consul_server_thaw(e->server);
+}
+
+#define CONSUL_ROW(row_name, how)                                              \
+	{                                                                      \
+		.name = (row_name), .ops = &store_consul_ops,                  \
+		.missing = consul_missing, .set_up = (how),                    \
+		.tear_down = consul_tear_down, .uri = consul_uri,              \
+		.uri_nobody = consul_nobody, .wipe = consul_wipe,              \
+		.kill = consul_kill, .start = consul_again,                    \
+		.freeze = consul_freeze, .thaw = consul_thaw, .network = true, \
+		.equal_is_none = true,                                         \
+	}
+
+static const struct backend consul_backend =
+    CONSUL_ROW("consul", consul_set_up);
+static const struct backend consuls_backend =
+    CONSUL_ROW("consuls", consuls_set_up);
+static const struct backend consul_acl_backend =
+    CONSUL_ROW("consul_acl", consul_acl_set_up);
+
 const struct backend *const suite_backends[] = {
-    &sqlite_backend,	&etcd_backend,	&etcds_backend,
-    &etcd_auth_backend, &etcd3_backend,
+    &sqlite_backend, &etcd_backend,   &etcds_backend,	&etcd_auth_backend,
+    &etcd3_backend,  &consul_backend, &consuls_backend, &consul_acl_backend,
 };
 const size_t suite_n_backends = KV_COUNT(suite_backends);

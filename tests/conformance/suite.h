@@ -56,9 +56,10 @@ struct backend {
 	void (*start)(void *env); /* after kill; and healthy again */
 	void (*freeze)(void *env);
 	void (*thaw)(void *env);
-	bool scan_at;	   /* a scan can show the state at an old index */
-	bool every_change; /* not only the last one of each key */
-	bool network;	   /* there is a server */
+	bool scan_at;	    /* a scan can show the state at an old index */
+	bool every_change;  /* not only the last one of each key */
+	bool network;	    /* there is a server */
+	bool equal_is_none; /* a put of what is there already writes nothing */
 };
 
 extern const struct backend *const suite_backends[];

@@ -17,21 +17,28 @@ static const struct {
     {"/\xff", true},
 };
 
+static bool can_name(const struct world *w, size_t i)
+{
+	const struct store_caps *caps = store_capabilities(w->st);
+
+	return (!ordered[i].hard || !caps->hierarchical) &&
+	       (!caps->utf8_keys || slice_is_utf8(S(ordered[i].key)));
+}
+
 /* Puts them in an order of no meaning; the sorted names that were put. */
 static size_t put_ordered(struct world *w, struct slice *keys)
 {
-	bool paths = store_capabilities(w->st)->hierarchical;
 	size_t n = 0;
 
 	for (size_t i = 0; i < KV_COUNT(ordered); i++) {
 		size_t k = i * 7 % KV_COUNT(ordered);
 
-		if (!ordered[k].hard || !paths) {
+		if (can_name(w, k)) {
 			(void)put_ok(w, ordered[k].key, ordered[k].key);
 		}
 	}
 	for (size_t i = 0; i < KV_COUNT(ordered); i++) {
-		if (!ordered[i].hard || !paths) {
+		if (can_name(w, i)) {
 			keys[n++] = S(ordered[i].key);
 		}
 	}

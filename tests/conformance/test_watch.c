@@ -193,6 +193,22 @@ static void tell(struct world *w, struct story *s)
 	}
 }
 
+/* Gone at the end, and not there before step `from` either: who compares lists
+ * never saw it. */
+static bool never_stood(const struct story *s, size_t from, size_t k)
+{
+	bool before = false;
+	bool after = false;
+
+	for (size_t i = 1; i <= STORY; i++) {
+		if (slice_eq(s->key[i], s->key[k])) {
+			before = i <= from ? !s->gone[i] : before;
+			after = !s->gone[i];
+		}
+	}
+	return !before && !after;
+}
+
 /* The tail has the story after its step `from`, in order: each step where the
  * backend tells every change, else at least the last one of each key. */
 static void check_story(const struct tail *t, const struct story *s,
@@ -219,6 +235,10 @@ static void check_story(const struct tail *t, const struct story *s,
 	for (k = STORY; k > from; k--) {
 		const struct store_change *ch = tail_last(t, s->key[k]);
 
+		if (ch == NULL && !t->w->be->every_change &&
+		    never_stood(s, from, k)) {
+			continue;
+		}
 		assert_non_null(ch);
 		assert_true(ch->index >= s->index[k]);
 	}

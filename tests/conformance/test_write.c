@@ -429,7 +429,7 @@ static void indexes_of_writes_ascend(void **state)
 	uint64_t last = 0;
 
 	for (unsigned i = 0; i < 10; i++) {
-		struct store_op *ops = many_puts(w, 5, "v");
+		struct store_op *ops = many_puts(w, 5, i % 2 == 0 ? "v" : "w");
 
 		expect_status(do_write(w, w->st, ops, 5), KV_OK);
 		for (size_t k = 0; k < 5; k++) {
