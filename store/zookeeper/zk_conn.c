@@ -137,30 +137,34 @@ static void down_silent(struct zk_conn *c)
 	zk_conn_down(c, &err);
 }
 
-/* Before up: the time is over. Then: is a ping due, is the server silent? After
- * a rest of our own its bytes may stand in the socket: they are read first. */
+/* When the server's silence is one: it owes an answer for a third of the
+ * session's time, and nothing came for two. (After a rest of our own it owes
+ * nothing yet.) */
+static uint64_t silent_at(const struct zk_conn *c)
+{
+	uint64_t third = c->granted_ms / 3;
+
+	if (!c->owed) {
+		return UINT64_MAX;
+	}
+	return KV_MAX(c->heard + 2 * third, c->asked + third);
+}
+
+/* Before up: the time is over. Then: is a ping due, is the server silent? Its
+ * bytes may stand in the socket: they are read before it is left. */
 static void alive_cb(struct sched_timer *t)
 {
 	struct zk_conn *c = kv_container_of(t, struct zk_conn, alive);
-	uint64_t now = sched_now(c->sched);
+	uint64_t now = sched_now(c->sched), end;
 	uint64_t third = KV_MAX(c->granted_ms / 3, (uint64_t)1);
-	uint64_t silent_at = c->heard + KV_MAX(c->granted_ms * 2 / 3, third);
 
 	if (c->closing) {
 		finish_close(c);
 		return;
 	}
-	if (c->phase != ZK_UP) {
+	if (c->phase != ZK_UP || (now >= silent_at(c) && c->second_look)) {
 		down_silent(c);
 		return;
-	}
-	if (now >= silent_at) {
-		if (c->second_look) {
-			down_silent(c);
-			return;
-		}
-		c->second_look = true;
-		silent_at = now + 1;
 	}
 	if (now - c->said >= third) {
 		if (!zk_conn_put_header(c, ZK_XID_PING, ZK_OP_PING)) {
@@ -170,8 +174,13 @@ static void alive_cb(struct sched_timer *t)
 		c->pings++;
 		zk_conn_flush(c);
 	}
+	end = silent_at(c);
+	if (now >= end) {
+		c->second_look = true;
+		end = now + 1;
+	}
 	sched_timer_start(c->sched, &c->alive,
-			  KV_MIN(c->said + third, silent_at) - now);
+			  KV_MIN(c->said + third, end) - now);
 }
 
 /* ---- the wire's events --------------------------------------------------- */

@@ -20,6 +20,15 @@ void zk_conn_flush(struct zk_conn *c)
 	wire_send(c->wire, c->sending.p, c->sending.n);
 }
 
+static void note_said(struct zk_conn *c)
+{
+	c->said = sched_now(c->sched);
+	if (!c->owed) {
+		c->owed = true;
+		c->asked = c->said;
+	}
+}
+
 /* A frame in `out` begins: where. */
 static size_t frame_begin(struct zk_conn *c)
 {
@@ -38,7 +47,7 @@ static bool frame_end(struct zk_conn *c, size_t at)
 		return false;
 	}
 	jute_patch_int(&c->out, at, (int32_t)(c->out.n - at - 4));
-	c->said = sched_now(c->sched);
+	note_said(c);
 	return true;
 }
 
@@ -106,7 +115,7 @@ static bool put_call(struct zk_conn *c, struct zk_call *call, int32_t xid)
 	}
 	jute_out_free(f);
 	call->xid = xid;
-	c->said = sched_now(c->sched);
+	note_said(c);
 	sched_post(c->sched, &c->later);
 	return true;
 }

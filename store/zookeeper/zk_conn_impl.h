@@ -31,8 +31,10 @@ struct zk_conn {
 	bool closing;
 	bool wire_closing;
 	uint64_t granted_ms;
-	uint64_t heard;	  /* last byte of the server */
-	uint64_t said;	  /* last request of ours */
+	uint64_t heard; /* last byte of the server */
+	uint64_t said;	/* last request of ours */
+	uint64_t asked; /* first request since `heard`, when `owed` */
+	bool owed;
 	bool second_look; /* silence was found, the socket not yet asked */
 	uint64_t pings;	  /* unanswered */
 	struct sched_timer alive;

@@ -167,6 +167,7 @@ void zk_conn_receive(void *ctx, const uint8_t *p, size_t n)
 		return;
 	}
 	c->heard = sched_now(c->sched);
+	c->owed = false;
 	c->second_look = false;
 	while ((now = zk_feed(&c->in, &in, &frame)) == ZK_FEED_FRAME) {
 		take_frame(c, frame);

@@ -470,6 +470,29 @@ static void pings_keep_an_idle_connection(void **state)
 	world_close(&w);
 }
 
+/* We were stopped for longer than a server may be silent, which it was, as
+ * nobody asked it: it is asked, not left. */
+static void a_rest_of_our_own_is_no_silence(void **state)
+{
+	struct world w;
+	unsigned pings;
+
+	(void)state;
+	world_open(&w, NULL, 0);
+	w.granted_ms = 1500;
+	assert_int_equal(world_connect(&w), KV_OK);
+	test_loop_until(&w.loop, &w.up);
+	test_loop_turns(&w.loop, 5);
+	pings = w.pings;
+	w.slow_ms = 20;
+	uv_sleep(1600);
+	while (w.pings < pings + 2) {
+		(void)uv_run(&w.loop.uv, UV_RUN_ONCE);
+		assert_int_equal(w.downs, 0);
+	}
+	world_close(&w);
+}
+
 /* ---- closing ------------------------------------------------------------- */
 
 static void close_forgets_calls(void **state)
@@ -692,6 +715,7 @@ int main(void)
 	    cmocka_unit_test(calls_end_before_down),
 	    cmocka_unit_test(a_silent_server_is_left),
 	    cmocka_unit_test(pings_keep_an_idle_connection),
+	    cmocka_unit_test(a_rest_of_our_own_is_no_silence),
 	    cmocka_unit_test(close_forgets_calls),
 	    cmocka_unit_test(close_while_the_socket_is_full),
 	    cmocka_unit_test(close_at_any_time),

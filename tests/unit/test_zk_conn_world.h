@@ -67,6 +67,8 @@ struct world {
 	uv_tcp_t listener;
 	uv_tcp_t peer;
 	uv_idle_t pump; /* while something is to be written */
+	uv_timer_t slow;
+	unsigned slow_ms; /* before the server answers; 0: not at all slow */
 	bool accepted, peer_open, dead;
 	struct bytes in, out;
 	size_t piece; /* bytes that are written a turn; 0: as many as go */
@@ -173,6 +175,15 @@ static void pump_cb(uv_idle_t *idle)
 	}
 	if (w->out.n == 0 || (rv < 0 && rv != UV_EAGAIN)) {
 		(void)uv_idle_stop(idle);
+	}
+}
+
+static void slow_cb(uv_timer_t *t)
+{
+	struct world *w = t->data;
+
+	if (w->peer_open && !uv_is_closing((uv_handle_t *)&w->peer)) {
+		(void)uv_idle_start(&w->pump, pump_cb);
 	}
 }
 
@@ -364,8 +375,10 @@ static void server_read_cb(uv_stream_t *s, ssize_t got, const uv_buf_t *buf)
 		at += 4 + n;
 	}
 	cut_front(&w->in, at);
-	if (w->out.n > 0 && !uv_is_closing((uv_handle_t *)&w->peer)) {
-		(void)uv_idle_start(&w->pump, pump_cb);
+	if (w->out.n > 0 && w->slow_ms > 0) {
+		(void)uv_timer_start(&w->slow, slow_cb, w->slow_ms, 0);
+	} else if (w->out.n > 0) {
+		slow_cb(&w->slow);
 	}
 }
 
@@ -486,6 +499,8 @@ static void world_open(struct world *w, const enum act *script, size_t n)
 	w->listener.data = w;
 	assert_int_equal(uv_idle_init(&w->loop.uv, &w->pump), 0);
 	w->pump.data = w;
+	assert_int_equal(uv_timer_init(&w->loop.uv, &w->slow), 0);
+	w->slow.data = w;
 	assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &a), 0);
 	assert_int_equal(uv_tcp_bind(&w->listener, (struct sockaddr *)&a, 0),
 			 0);
@@ -516,6 +531,7 @@ static void world_close(struct world *w)
 	peer_close(w);
 	uv_close((uv_handle_t *)&w->listener, NULL);
 	uv_close((uv_handle_t *)&w->pump, NULL);
+	uv_close((uv_handle_t *)&w->slow, NULL);
 	test_loop_close(&w->loop);
 	free(w->in.p);
 	free(w->out.p);
