@@ -225,6 +225,21 @@ static void deletes_at_a_time_leave_no_parent(void **state)
 	world_close(&w);
 }
 
+/* A child of a parent that may vanish under it. */
+static void make_child(struct world *w, const char *parent, const char *child)
+{
+	int rc;
+
+	do {
+		rc = zoo_create(w->hand, parent, NULL, -1, &ZOO_OPEN_ACL_UNSAFE,
+				0, NULL, 0);
+		CHECK(rc == ZOK || rc == ZNODEEXISTS);
+		rc = zoo_create(w->hand, child, "v", 1, &ZOO_OPEN_ACL_UNSAFE, 0,
+				NULL, 0);
+	} while (rc == ZNONODE);
+	CHECK(rc == ZOK);
+}
+
 /* Somebody else makes a child as the last one goes. */
 static void a_parent_with_a_new_child_stays(void **state)
 {
@@ -244,7 +259,7 @@ static void a_parent_with_a_new_child_stays(void **state)
 		for (turns = 0; turns < i % 10 && !f.done; turns++) {
 			(void)uv_run(&w.e.loop.uv, UV_RUN_ONCE);
 		}
-		zk_hand_put(w.hand, "/t/p/new", "v", 1);
+		make_child(&w, "/t/p", "/t/p/new");
 		test_loop_until(&w.e.loop, &f.done);
 		CHECK_STATUS(f.req.err, KV_OK);
 		CHECK(!there(&w, "/t/p/old"));
