@@ -19,6 +19,8 @@
 
 #define DRAIN_MS 10000
 #define PATIENT_MAX_MS 60000
+/* Routes that reconcile at once: each may take some 30 MiB. */
+#define SEEDS_MAX 4
 
 struct agent_route {
 	struct list link;
@@ -42,6 +44,7 @@ struct agent {
 	struct loop loop;
 	struct worker *worker;
 	struct state *state;
+	struct gate gate;
 	struct list routes;
 	struct list closing;
 	bool stopping;
@@ -69,6 +72,7 @@ static void maybe_finish(struct agent *a)
 		return;
 	}
 	a->worker_closing = true;
+	gate_clear(&a->gate);
 	if (a->worker != NULL) {
 		worker_close(a->worker, worker_closed_cb, a);
 	} else {
@@ -212,6 +216,8 @@ static int open_route(struct agent_route *r, struct kv_err *err)
 	    .follow = a->p.follow,
 	    .dry_run = a->p.dry_run,
 	    .repair = a->p.repair,
+	    .keep_others = a->p.keep_others,
+	    .gate = &a->gate,
 	    .timeout_ms = a->p.timeout_ms,
 	    .changed = changed_cb,
 	    .plan = plan_cb,
@@ -405,6 +411,7 @@ int agent_open(const struct agent_params *p, struct agent **out,
 	if (status != KV_OK) {
 		goto fail_state;
 	}
+	gate_init(&a->gate, a->loop.sched, SEEDS_MAX);
 	status = loop_signals(&a->loop, signums, KV_COUNT(signums) - !p->reload,
 			      signal_cb, a, err);
 	if (status == KV_OK) {

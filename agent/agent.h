@@ -19,6 +19,7 @@ struct agent_params {
 	bool follow;
 	bool dry_run;
 	bool repair;
+	bool keep_others; /* see route.h */
 	/* A route whose stores cannot be opened just now (no permission, no
 	 * memory) is tried again; else agent_add fails. */
 	bool patient;

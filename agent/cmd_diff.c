@@ -351,6 +351,7 @@ static int repair(struct job *j)
 	    .state_path = j->state_path,
 	    .state_flags = has_state(j) ? 0 : STATE_MEMORY,
 	    .repair = true,
+	    .keep_others = j->args->conf == NULL,
 	    .timeout_ms = j->args->timeout_ms,
 	    .changed = changed_cb,
 	    .ctx = &shot,

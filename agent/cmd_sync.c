@@ -274,6 +274,7 @@ static int start(struct sync *s, const struct cli *cli, struct kv_err *err)
 	    .state_flags = 0,
 	    .follow = s->args->follow,
 	    .dry_run = s->args->dry_run,
+	    .keep_others = true,
 	    .timeout_ms = s->args->follow ? 0 : s->args->timeout_ms,
 	    .changed = changed_cb,
 	    .plan = plan_cb,

@@ -3,9 +3,14 @@
 
 int loop_open(struct loop *l, struct kv_err *err)
 {
+	int rv;
+
 	*l = (struct loop){0};
-	if (uv_loop_init(&l->uv) != 0) {
-		return kv_fail(err, KV_NO_MEMORY, "cannot make an event loop");
+	rv = uv_loop_init(&l->uv);
+	if (rv != 0) {
+		return kv_fail(err, KV_NO_MEMORY,
+			       "cannot make an event loop: %s%s",
+			       uv_strerror(rv), kv_files_advice(-rv));
 	}
 	l->sched = sched_uv_open(&l->uv);
 	if (l->sched == NULL) {

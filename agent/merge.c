@@ -11,7 +11,7 @@
 #include "agent/filter.h"
 #include "agent/sorter.h"
 
-#define MERGE_PAGE_BYTES (4 * 1024 * 1024)
+#define MERGE_PAGE_BYTES (2 * 1024 * 1024)
 #define MERGE_LEDGER_ROWS 2000
 
 /* A key that outlives its page. */

@@ -22,6 +22,7 @@
 #define ROUTE_HELD_MAX_MS (5U * 60 * 1000)
 #define ROUTE_HELD_MIN_MS 5000
 #define ROUTE_LIVE_MS 500
+#define ROUTE_PATIENCE_MS 10000
 
 static void maybe_closed(struct route *r);
 static void drain_check(struct route *r);
@@ -129,7 +130,8 @@ static void live_fill(struct route *r)
 	if (r->is_held) {
 		memcpy(l->held, r->held, sizeof l->held);
 	}
-	if (r->error.status != KV_OK) {
+	if (!route_waits(r, l->error, sizeof l->error) &&
+	    r->error.status != KV_OK) {
 		memcpy(l->error, r->error.text, sizeof l->error);
 	}
 	l->wall_ms = sched_wall(r->env.sched);
@@ -218,6 +220,33 @@ static bool gives_up(struct route *r, const struct kv_err *err)
 	       (once || !r->met);
 }
 
+void route_leave_gate(struct route *r)
+{
+	if (r->p.gate != NULL) {
+		gate_leave(r->p.gate, &r->pass);
+	}
+}
+
+bool route_waits(const struct route *r, char *text, size_t cap)
+{
+	if (r->stage != STAGE_GATE) {
+		return false;
+	}
+	(void)snprintf(text, cap,
+		       "waits until others are reconciled: %u routes at once",
+		       r->p.gate->most);
+	return true;
+}
+
+/* Does it stand in the gate with a store that has not answered for long? */
+static bool blocks_others(const struct route *r)
+{
+	return r->p.gate != NULL && r->pass.at == GATE_INSIDE &&
+	       gate_is_wanted(r->p.gate) &&
+	       sched_now(r->env.sched) - r->trouble_since_ms >
+		   ROUTE_PATIENCE_MS;
+}
+
 void route_trouble(struct route *r, const struct kv_err *err)
 {
 	bool fatal = kv_status_class(err->status) == KV_CLASS_FATAL;
@@ -241,6 +270,10 @@ void route_trouble(struct route *r, const struct kv_err *err)
 	}
 	if (gives_up(r, err)) {
 		route_done(r, err->status);
+		return;
+	}
+	if (blocks_others(r)) {
+		route_restart_later(r, err, "other routes wait for their turn");
 		return;
 	}
 	delay = backoff_next(&r->backoff, sched_random(r->env.sched));
@@ -322,6 +355,7 @@ void route_stage_maybe_restart(struct route *r)
 	if (!r->restarting || !route_stage_is_quiet(r)) {
 		return;
 	}
+	route_leave_gate(r);
 	if (r->closing) {
 		maybe_closed(r);
 	} else if (r->stage == STAGE_HELD || r->stage == STAGE_DONE) {
@@ -421,6 +455,7 @@ static void free_route(struct route *r)
 	dirty_clear(&r->dirty);
 	follow_clear(&r->follow);
 	apply_clear(&r->recover);
+	route_leave_gate(r);
 	env_clear(&r->env);
 	arena_free(&r->load.arena);
 	arena_free(&r->known_after);
@@ -659,6 +694,7 @@ void route_status(const struct route *r, struct route_status *out)
 	out->lag_ms = lag_ms(r);
 	out->held = r->is_held ? r->held : NULL;
 	out->error = r->error;
+	(void)route_waits(r, out->error.text, sizeof out->error.text);
 	out->exit_status = r->exit_status;
 	out->end_index = r->end_index;
 }

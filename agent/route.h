@@ -10,6 +10,7 @@
 #ifndef KV_ROUTE_H
 #define KV_ROUTE_H
 
+#include "agent/gate.h"
 #include "agent/reconcile.h"
 #include "conf/conf.h"
 #include "state/state.h"
@@ -57,7 +58,8 @@ struct route_status {
 	uint64_t written_bytes;
 	uint64_t lag_ms; /* age of the oldest change not yet applied; 0: none */
 	const char *held;    /* reason, or NULL */
-	struct kv_err error; /* last trouble; status 0: none */
+	struct kv_err error; /* last trouble; status 0: none, but the text may
+				say what is waited for */
 	int exit_status;     /* DONE: KV_OK, or why it ended */
 	uint64_t end_index;  /* DONE of a one-shot: the index it stands for */
 };
@@ -85,6 +87,11 @@ struct route_params {
 	/* One-shots: give up (DONE with KV_NOT_REACHABLE...) when no server
 	 * answers for so long. 0: never. */
 	uint64_t timeout_ms;
+	/* A ledger of other stores under this name is not dropped: the route
+	 * ends with KV_BAD_ARGUMENT. */
+	bool keep_others;
+	/* How many may reconcile at once; NULL: any number. Outlives it. */
+	struct gate *gate;
 	/* Bounds; 0 = the defaults. */
 	uint32_t batch_ops; /* operations a write (default: the target's) */
 	uint32_t window;    /* writes in flight of a reconcile (default 16) */

@@ -17,6 +17,7 @@ enum route_stage {
 	STAGE_IDLE,
 	STAGE_LOAD,    /* reads the state */
 	STAGE_PROBE,   /* asks both stores who they are */
+	STAGE_GATE,    /* other routes reconcile; then PROBE again */
 	STAGE_RECOVER, /* settles the intents that were open */
 	STAGE_PREPARE, /* a reconcile begins: lists emptied */
 	STAGE_WATCH,   /* the watch is opened, before the first page */
@@ -53,6 +54,7 @@ struct route {
 	enum route_phase phase;
 	struct route_load load;
 	struct probe probe;
+	struct gate_pass pass; /* held from PREPARE to FINISH */
 	struct seed seed;
 	struct dirty dirty;
 	struct follow follow;
@@ -128,6 +130,10 @@ void route_done(struct route *r, int status);
 /* Something was saved: the next trouble is a new one. */
 void route_progress(struct route *r);
 void route_touch_live(struct route *r);
+/* The reconcile is over, or was given up: the next route's turn. */
+void route_leave_gate(struct route *r);
+/* What it waits for, as a text; false: for nothing. */
+bool route_waits(const struct route *r, char *text, size_t cap);
 
 /* route_stage.c */
 void route_stage_init(struct route *r);

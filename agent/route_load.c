@@ -9,6 +9,28 @@
 /* ---- loading
  * -------------------------------------------------------------------------*/
 
+/* Does the state hold another pair's ledger under the route's name? */
+static int check_others(struct route *r, struct route_load *l)
+{
+	struct slice ours = slice_str(l->stores);
+	struct state_summary *all;
+	size_t n;
+	int rv = state_summaries(r->env.state, &l->arena, &all, &n, &l->err);
+
+	for (size_t i = 0; rv == KV_OK && i < n; i++) {
+		if (strcmp(all[i].name, r->p.conf->name) == 0 &&
+		    all[i].stores[0] != '\0' &&
+		    !fingerprint_same(slice_str(all[i].stores), ours)) {
+			rv = kv_fail(&l->err, KV_BAD_ARGUMENT,
+				     "the state file holds the ledger of "
+				     "another source, target or --escape; "
+				     "give this one a --state file of its own "
+				     "(or remove that one to start anew)");
+		}
+	}
+	return rv;
+}
+
 static int load_route_row(struct route *r, struct route_load *l)
 {
 	struct state_fingerprint fp = {.name = r->p.conf->name,
@@ -17,8 +39,11 @@ static int load_route_row(struct route *r, struct route_load *l)
 				       .same_stores = fingerprint_same};
 	struct state_summary *all;
 	size_t n;
-	int rv;
+	int rv = r->p.keep_others ? check_others(r, l) : KV_OK;
 
+	if (rv != KV_OK) {
+		return rv;
+	}
 	if (!r->p.dry_run) {
 		return state_route_open(r->env.state, &fp, &r->env.route,
 					&l->match, &l->err);

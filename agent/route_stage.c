@@ -159,6 +159,33 @@ static void note_histories(struct route *r)
 	r->env.new_target = r->env.new_target || r->probe.new_target;
 }
 
+/* What the probe found is old by then: asked again. */
+static void gate_open(struct gate_pass *pass)
+{
+	struct route *r = kv_container_of(pass, struct route, pass);
+
+	PRE(r->stage == STAGE_GATE || r->restarting);
+	if (!r->restarting) {
+		r->stage = STAGE_PROBE;
+		probe_start(&r->probe);
+	}
+}
+
+static bool enter_gate(struct route *r)
+{
+	r->pass.open = gate_open;
+	if (r->p.gate == NULL || gate_enter(r->p.gate, &r->pass)) {
+		return true;
+	}
+	LOG_INFO("waits until other routes are reconciled",
+		 LOG_S("route", r->p.conf->name),
+		 LOG_U("at_once", r->p.gate->most));
+	r->stage = STAGE_GATE;
+	route_set_phase(r, ROUTE_PROBING);
+	route_touch_live(r);
+	return false;
+}
+
 /* The first probe after LOAD. */
 static void probed_first(struct route *r)
 {
@@ -166,6 +193,9 @@ static void probed_first(struct route *r)
 
 	note_histories(r);
 	why = reconcile_reason(r);
+	if (why != NULL && !enter_gate(r)) {
+		return;
+	}
 	r->must_reconcile = why != NULL;
 	r->why = why;
 	note_origins(r);
@@ -623,6 +653,7 @@ static void finish_done(struct worker_job *job)
 		route_done(r, KV_OK);
 		return;
 	}
+	route_leave_gate(r);
 	route_progress(r);
 	if (r->follow.mode == FOLLOW_OFF) {
 		stage_follow(r);
@@ -826,6 +857,7 @@ static enum route_phase main_phase(const struct route *r)
 	case STAGE_LOAD:
 		return ROUTE_LOADING;
 	case STAGE_PROBE:
+	case STAGE_GATE:
 		return ROUTE_PROBING;
 	case STAGE_RECOVER:
 		return r->must_reconcile ? ROUTE_RECONCILING : ROUTE_PROBING;
@@ -884,6 +916,7 @@ void route_stage_retry(struct route *r)
 		break;
 	case STAGE_IDLE:
 	case STAGE_PROBE:
+	case STAGE_GATE:
 	case STAGE_HELD:
 	case STAGE_DONE:
 	default:

@@ -9,6 +9,8 @@
 #define SEED_ROWS 2000
 #define SEED_DELETES 1000
 #define SEED_SEALED 2
+/* A window of such batches is what a seed takes most of its memory for. */
+#define SEED_BYTES (1024U * 1024)
 
 static void seed_step(struct seed *s);
 
@@ -113,13 +115,14 @@ static bool add_write(struct seed *s, const struct merge_item *mi,
 	bool is_delete = out->verdict == RECONCILE_DELETE;
 	struct content content = content_none();
 	struct batch_item *it;
+	size_t size;
 
 	if (!is_delete) {
 		content = content_of_pair(mi->source);
 	}
-	if (s->writes != NULL &&
-	    !batch_fits(s->writes, s->env, 1,
-			mi->key.n + content_size(content))) {
+	size = mi->key.n + content_size(content);
+	if (s->writes != NULL && (s->writes->bytes + size > SEED_BYTES ||
+				  !batch_fits(s->writes, s->env, 1, size))) {
 		seal(s, &s->writes);
 	}
 	it = new_item(s, mi, true);

@@ -52,8 +52,9 @@ int file_fail(const char *path, const char *what, int errnum,
 	} else if (status == KV_NO_MEMORY) {
 		todo = "free memory or raise the limits";
 	}
-	return kv_fail(err, status, "state file %s: %s: %s; %s", path, what,
-		       strerror_r(errnum, text, sizeof text), todo);
+	return kv_fail(err, status, "state file %s: %s: %s%s; %s", path, what,
+		       strerror_r(errnum, text, sizeof text),
+		       kv_files_advice(errnum), todo);
 }
 
 char *file_beside(const char *path, const char *suffix)

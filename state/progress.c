@@ -380,21 +380,29 @@ static void live_read(struct sql *q, struct state_live *live)
 	live->lag_ms = sql_get_u64(q);
 }
 
+static char *summary_text(struct sql *q, struct arena *arena)
+{
+	struct slice text = sql_get_blob(q);
+	char *copy = arena_alloc(arena, text.n + 1);
+
+	if (copy != NULL) {
+		memcpy(copy, text.n == 0 ? (const void *)"" : text.p, text.n);
+		copy[text.n] = '\0';
+	}
+	return copy;
+}
+
 static void summary_read(struct sql *q, struct arena *arena,
 			 struct state_summary *s)
 {
-	struct slice name;
-
 	memset(s, 0, sizeof *s);
 	s->route = sql_get_int(q);
-	name = sql_get_blob(q);
-	s->name = arena_alloc(arena, name.n + 1);
-	if (s->name == NULL) {
+	s->name = summary_text(q, arena);
+	s->stores = summary_text(q, arena);
+	if (s->name == NULL || s->stores == NULL) {
 		sql_stop(q, KV_NO_MEMORY, "no memory for its routes");
 		return;
 	}
-	memcpy(s->name, name.n == 0 ? (const void *)"" : name.p, name.n);
-	s->name[name.n] = '\0';
 	s->keys = count_of(sql_get_int(q));
 	s->quarantine = count_of(sql_get_int(q));
 	s->foreign = count_of(sql_get_int(q));

@@ -142,8 +142,8 @@
 	  " wall_ms = excluded.wall_ms, lag_ms = excluded.lag_ms")             \
 	X(LIVE_DROP, "DELETE FROM live WHERE route = ?")                       \
 	X(SUMMARIES,                                                           \
-	  "SELECT r.id, r.name, p.owned + p.yielded + p.stale, p.quarantine,"  \
-	  " p.foreign_keys,"                                                   \
+	  "SELECT r.id, r.name, r.stores, p.owned + p.yielded + p.stale,"      \
+	  " p.quarantine, p.foreign_keys,"                                                   \
 	  " (SELECT coalesce(sum(i.n), 0) FROM intent i WHERE i.route = "      \
 	  "r.id),"                                                             \
 	  " l.phase, l.seen, l.applied, l.held, l.error, l.wall_ms, l.lag_ms"  \

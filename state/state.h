@@ -345,7 +345,8 @@ int state_live_save(struct state *st, int64_t route,
 
 struct state_summary {
 	int64_t route;
-	char *name; /* in the arena */
+	char *name;   /* in the arena */
+	char *stores; /* of its fingerprint; in the arena */
 	struct state_live live;
 	struct state_checkpoint checkpoint; /* .index is "saved" */
 	uint64_t keys, quarantine, foreign, intents;

@@ -1,6 +1,7 @@
 /* status.c: the texts of the codes, and errors with a message. */
 #include "store/base/status.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -95,4 +96,17 @@ void kv_err_clear(struct kv_err *err)
 {
 	err->status = KV_OK;
 	err->text[0] = '\0';
+}
+
+const char *kv_files_advice(int errnum)
+{
+	if (errnum == EMFILE) {
+		return ": too many open files in this process; raise its limit "
+		       "(ulimit -n, or LimitNOFILE= of its systemd unit)";
+	}
+	if (errnum == ENFILE) {
+		return ": too many open files on this machine; raise its limit "
+		       "(sysctl fs.file-max)";
+	}
+	return "";
 }

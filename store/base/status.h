@@ -80,6 +80,9 @@ int kv_fail(struct kv_err *err, int status, const char *fmt, ...)
  * its status. */
 int kv_wrap(struct kv_err *err, const char *fmt, ...) KV_PRINTF(2, 3);
 
+/* What to add to the text of a system error when files ran out; else "". */
+const char *kv_files_advice(int errnum);
+
 /* Forgets an error. */
 void kv_err_clear(struct kv_err *err);
 

@@ -150,6 +150,15 @@ static void address_failed(struct wire *w, const char *why)
 	go_down(w, &err);
 }
 
+static void address_error(struct wire *w, int rv)
+{
+	char why[256];
+
+	(void)snprintf(why, sizeof why, "%s%s", uv_strerror(rv),
+		       kv_files_advice(-rv));
+	address_failed(w, why);
+}
+
 static void handshake(struct wire *w);
 
 static void deadline_cb(struct sched_timer *t)
@@ -284,7 +293,7 @@ static void try_next(struct wire *w)
 	rv = uv_tcp_init(sched_uv(w->sched), &w->tcp);
 	if (rv != 0) {
 		w->next = NULL;
-		address_failed(w, uv_strerror(rv));
+		address_error(w, rv);
 		return;
 	}
 	w->tcp_open = true;
@@ -293,7 +302,7 @@ static void try_next(struct wire *w)
 	sched_timer_start(w->sched, &w->deadline, address_ms(w));
 	rv = uv_tcp_connect(&w->connect_req, &w->tcp, ai->ai_addr, connect_cb);
 	if (rv != 0) {
-		address_failed(w, uv_strerror(rv));
+		address_error(w, rv);
 	}
 }
 

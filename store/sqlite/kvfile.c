@@ -82,9 +82,10 @@ int kvfile_fail(struct kvfile *f, int rc, const char *what, struct kv_err *err)
 			       "waited %u ms (option busy_timeout)",
 			       f->path, what, f->waited_ms);
 	}
-	return kv_fail(err, status, "%s: %s: %s", f->path, what,
-		       f->h == NULL ? sqlite3_errstr(rc)
-				    : sqlite3_errmsg(f->h));
+	return kv_fail(
+	    err, status, "%s: %s: %s%s", f->path, what,
+	    f->h == NULL ? sqlite3_errstr(rc) : sqlite3_errmsg(f->h),
+	    f->h == NULL ? "" : kv_files_advice(sqlite3_system_errno(f->h)));
 }
 
 /* SQLite calls it with n = 0, 1, ... while a lock is held by another. Sleeps

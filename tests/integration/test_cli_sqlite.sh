@@ -183,6 +183,14 @@ run "status --state" 0 status --state "$STATE"
 out_has "status --state" "keys 4, conflicts 0, quarantine 0, foreign 0"
 run "status of the folder" 0 status
 out_has "status of the folder" "$STATE"
+# another pair leaves that ledger alone, and says so
+run "another source" 0 store put sqlite:pair.db /p 1
+error "another pair's state" 2 "--state file of its own" \
+	sync sqlite:pair.db sqlite:pair2.db --state "$STATE"
+error "the same, planned" 2 "--state file of its own" \
+	sync sqlite:pair.db sqlite:pair2.db --state "$STATE" --dry-run
+run "status after another pair" 0 status --state "$STATE"
+out_has "status after another pair" "keys 4, conflicts 0"
 error "status of no file" 3 "none.db" status --state none.db
 error "status --list what" 2 "--list 'x'" status --list x
 
@@ -424,6 +432,13 @@ sed 's/one.db/a.db/' run.yaml >run3.yaml
 error "run: overlap" 2 "overlap" run -c run3.yaml
 sed "s/run.db/never.db/" run.yaml >run4.yaml
 error "status of what never ran" 3 "never.db" status -c run4.yaml
+
+# when files run out, the limit to raise is named
+code=0
+(ulimit -n 14 && "$KVMIRROR" sync $A sqlite:many.db --state many-s.db \
+	--timeout 1 >out 2>err) || code=$?
+[ "$code" = 3 ] || fail "too few files: ended with $code"
+grep -q 'ulimit -n' err || fail "too few files: $(cat err)"
 
 # one source that is not there stops its own route only
 cat >run2.yaml <<-END

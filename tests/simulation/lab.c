@@ -130,6 +130,7 @@ static int try_open(struct lab *l)
 				 .state = l->state,
 				 .conf = &l->conf,
 				 .follow = true,
+				 .gate = l->gate,
 				 .batch_ops = 3,
 				 .window = 2};
 	struct kv_err err = {0};

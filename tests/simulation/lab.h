@@ -36,6 +36,7 @@ struct lab {
 	struct store *from, *to;
 	struct worker *worker;
 	struct route *route;
+	struct gate *gate; /* of the route; NULL: none */
 	unsigned closing;
 };
 

@@ -227,6 +227,72 @@ static void quarantine_is_told_once(void **state)
 	end(s);
 }
 
+static bool waits_its_turn(struct lab *l)
+{
+	struct route_status st = status_of(l);
+
+	return st.phase == ROUTE_PROBING && st.error.status == KV_OK &&
+	       strstr(st.error.text, "1 routes at once") != NULL;
+}
+
+static void opened_cb(struct gate_pass *pass)
+{
+	(void)pass;
+}
+
+/* A reconcile waits while as many as are allowed go on, and says so; one that
+ * cannot go on lets others in. */
+static void one_at_a_time(void **state)
+{
+	struct story *s =
+	    begin(&(struct lab_kind){.told = true, .atomic = true, .at = true});
+	struct lab *l = &s->lab;
+	struct gate_pass other = {.open = opened_cb};
+	struct gate gate;
+
+	(void)state;
+	gate_init(&gate, &l->sched.base, 1);
+	l->gate = &gate;
+	assert_true(gate_enter(&gate, &other));
+	lab_put(&l->source, "/a", "one", FAKE_OWNER);
+	lab_start(l);
+	step_until(l, waits_its_turn);
+	lab_steps(l, 200);
+	assert_true(waits_its_turn(l));
+	assert_null(lab_now(&l->target, slice_str("/a")));
+	gate_leave(&gate, &other);
+	assert_true(lab_rest(l));
+	assert_true(gate_enter(&gate, &other)); /* it has left */
+	gate_leave(&gate, &other);
+
+	/* Its target goes away in the middle of a reconcile. */
+	route_reconcile(l->route);
+	while (status_of(l).phase != ROUTE_RECONCILING) {
+		lab_step(l);
+	}
+	l->target.outage_until_ms = UINT64_MAX;
+	fake_cut(&l->target);
+	assert_false(gate_enter(&gate, &other));
+	while (other.at != GATE_INSIDE) {
+		lab_step(l);
+	}
+	l->target.outage_until_ms = 0;
+	step_until(l, waits_its_turn);
+	gate_leave(&gate, &other);
+	assert_true(lab_rest(l));
+
+	/* One that is closed while it waits leaves no trace. */
+	assert_true(gate_enter(&gate, &other));
+	route_reconcile(l->route);
+	step_until(l, waits_its_turn);
+	lab_finish(l);
+	gate_leave(&gate, &other);
+	gate_clear(&gate);
+	region_free(&l->region);
+	log_set_sink(NULL, NULL);
+	test_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -235,6 +301,7 @@ int main(void)
 	    cmocka_unit_test(refused_after_compaction),
 	    cmocka_unit_test(held_conflicts_are_told_once),
 	    cmocka_unit_test(quarantine_is_told_once),
+	    cmocka_unit_test(one_at_a_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
