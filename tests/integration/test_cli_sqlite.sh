@@ -48,7 +48,7 @@ run "no command" 2
 error "unknown command" 2 "frob" frob
 error "unknown option" 2 "--frob" sync sqlite:a sqlite:b --frob
 error "missing argument" 2 "missing" sync sqlite:a
-error "lock" 2 "not supported" store lock sqlite:a /x
+error "lock without a command" 2 "COMMAND is missing" store lock sqlite:a /x
 error "admin" 2 "not supported" status --admin http://127.0.0.1:1
 run "backends" 0 backends
 out_has "backends" "sqlite"
