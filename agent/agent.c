@@ -15,6 +15,7 @@
 #include "agent/backoff.h"
 #include "agent/empty.h"
 #include "agent/loop.h"
+#include "agent/pair.h"
 #include "store/store_ops.h"
 
 #define DRAIN_MS 10000
@@ -251,6 +252,109 @@ static int open_route(struct agent_route *r, struct kv_err *err)
 	return status;
 }
 
+/* ---- pairs ---------------------------------------------------------------*/
+
+/* The open routes, for pair.c; NULL: no memory. */
+static struct pair_end *open_ends(struct agent *a, struct agent_route **routes,
+				  size_t *n)
+{
+	struct agent_route *r = NULL;
+	struct pair_end *ends;
+	size_t cap = 0;
+
+	while ((r = agent_next(a, r)) != NULL) {
+		cap++;
+	}
+	ends = kv_calloc(cap + 1, sizeof *ends);
+	*n = 0;
+	while (ends != NULL && (r = agent_next(a, r)) != NULL) {
+		if (r->route != NULL) {
+			ends[*n] = (struct pair_end){r->source, r->target,
+						     r->conf.name};
+			routes[(*n)++] = r;
+		}
+	}
+	return ends;
+}
+
+/* Does the source of `a`, or that of `b`, win? */
+static bool prefers(const struct agent_route *a, const struct agent_route *b,
+		    bool a_first)
+{
+	if (a->conf.prefer != CONF_PREFER_FIRST) {
+		return a->conf.prefer == CONF_PREFER_SOURCE;
+	}
+	if (b->conf.prefer != CONF_PREFER_FIRST) {
+		return b->conf.prefer == CONF_PREFER_TARGET;
+	}
+	return a_first;
+}
+
+static int check_prefer(const struct agent_route *a,
+			const struct agent_route *b, struct kv_err *err)
+{
+	if (a->conf.prefer != CONF_PREFER_FIRST &&
+	    a->conf.prefer == b->conf.prefer) {
+		return kv_fail(err, KV_BAD_ARGUMENT,
+			       "routes %s and %s are a pair, and each says "
+			       "prefer: %s, which names two sides",
+			       a->conf.name, b->conf.name,
+			       conf_prefer_name(a->conf.prefer));
+	}
+	return KV_OK;
+}
+
+static int pair_up(struct agent *a, struct agent_route *r,
+		   struct agent_route **routes, bool link, struct kv_err *err)
+{
+	size_t n, at = 0, partner;
+	struct pair_end *ends = open_ends(a, routes, &n);
+	int status;
+
+	if (ends == NULL) {
+		return kv_fail(err, KV_NO_MEMORY, "no memory for routes");
+	}
+	while (at < n && routes[at] != r) {
+		at++;
+	}
+	partner = n;
+	status = at == n ? KV_OK : pair_find(ends, n, at, &partner, err);
+	if (status == KV_OK && partner < n) {
+		struct agent_route *p = routes[partner];
+
+		status = check_prefer(r, p, err);
+		if (status == KV_OK && link && !route_is_paired(p->route) &&
+		    !route_is_paired(r->route)) {
+			status = route_pair(r->route, p->route,
+					    prefers(r, p, at < partner), err);
+		}
+	}
+	kv_free(ends);
+	return status;
+}
+
+/* Looks for the other direction of a route that is open and in the list; with
+ * `link` makes them a pair. KV_BAD_ARGUMENT: it closes a ring. */
+static int find_pair(struct agent_route *r, bool link, struct kv_err *err)
+{
+	struct agent *a = r->agent;
+	struct agent_route **routes;
+	struct agent_route *other = NULL;
+	size_t n = 1;
+	int status;
+
+	while ((other = agent_next(a, other)) != NULL) {
+		n++;
+	}
+	routes = kv_calloc(n, sizeof(struct agent_route *));
+	if (routes == NULL) {
+		return kv_fail(err, KV_NO_MEMORY, "no memory for routes");
+	}
+	status = pair_up(a, r, routes, link, err);
+	kv_free(routes);
+	return status;
+}
+
 static bool can_wait(int status)
 {
 	return status != KV_BAD_ARGUMENT &&
@@ -275,7 +379,8 @@ static void retry_fire(struct sched_timer *timer)
 	    kv_container_of(timer, struct agent_route, retry);
 
 	kv_err_clear(&r->error);
-	if (open_route(r, &r->error) != KV_OK) {
+	if ((r->route == NULL && open_route(r, &r->error) != KV_OK) ||
+	    (r->started && find_pair(r, true, &r->error) != KV_OK)) {
 		wait_and_retry(r);
 	} else if (r->started) {
 		route_start(r->route);
@@ -310,6 +415,11 @@ int agent_add(struct agent *a, struct conf_route *conf,
 		kv_err_clear(err);
 	}
 	list_push_back(&a->routes, &r->link);
+	if (find_pair(r, false, err) != KV_OK) {
+		status = err->status;
+		agent_remove(r, NULL, NULL);
+		return status;
+	}
 	*out = r;
 	return KV_OK;
 }
@@ -321,7 +431,7 @@ void agent_start(struct agent_route *r)
 	if (r->removed) {
 		return;
 	}
-	if (r->route != NULL) {
+	if (r->route != NULL && find_pair(r, true, &r->error) == KV_OK) {
 		route_start(r->route);
 	} else {
 		wait_and_retry(r);

@@ -8,6 +8,7 @@
 #include "agent/apply.h"
 
 #include "agent/apply_int.h"
+#include "agent/twin.h"
 
 /* So few keys are looked up without a hand-off to the worker. */
 #define LOOK_FEW 16
@@ -20,6 +21,7 @@ void apply_init(struct apply *a, struct route_env *env,
 	a->events = events;
 	a->ctx = ctx;
 	a->limit = UINT32_MAX;
+	list_init(&a->flight);
 	arena_init(&a->scratch);
 }
 
@@ -137,6 +139,14 @@ static void delete_by_row(struct apply *a, struct batch_item *it)
 	}
 }
 
+/* Of a pair: the change brought back what both sides had last. */
+static bool is_as_it_was(const struct apply *a, const struct batch_item *it)
+{
+	return a->env->twin != NULL && !it->is_delete &&
+	       it->row.kind == STATE_ROW_OWNED &&
+	       kv_hash_eq(&it->row.hash, &it->hash);
+}
+
 /* What the ledger alone decides for a change that the stream brought. */
 static void decide_by_row(struct apply *a, struct batch_item *it)
 {
@@ -149,7 +159,7 @@ static void decide_by_row(struct apply *a, struct batch_item *it)
 	} else if (it->refused != NULL) {
 		quarantine_by_row(it);
 	} else if (it->row.kind == STATE_ROW_YIELDED || a->env->new_source ||
-		   a->env->new_target) {
+		   a->env->new_target || is_as_it_was(a, it)) {
 		it->step = ITEM_READ;
 	} else if (it->is_delete) {
 		delete_by_row(a, it);
@@ -196,12 +206,40 @@ static bool wants_intent(const struct batch_item *it)
 	       (is_absent_put(it) && absent_intents(it) <= it->doubts);
 }
 
+static bool wants_row(const struct batch_item *it)
+{
+	return it->step == ITEM_LOOK || it->verify;
+}
+
+/* The seed decided by another row than the one that stands there now. */
+static void verify(struct batch_item *it, const struct state_row *row)
+{
+	const struct state_row *was = &it->basis;
+
+	it->verify = false;
+	if (row->kind == was->kind &&
+	    (row->kind == STATE_ROW_NONE ||
+	     (row->source_index == was->source_index &&
+	      row->version_a == was->version_a &&
+	      row->version_b == was->version_b &&
+	      kv_hash_eq(&row->hash, &was->hash)))) {
+		return;
+	}
+	it->row = *row;
+	it->row.key = it->key;
+	it->has_row = false;
+	it->conflict = false;
+	it->foreign = false;
+	it->quarantine = false;
+	it->step = ITEM_READ;
+}
+
 static bool look_needed(const struct apply *a)
 {
 	for (size_t i = 0; i < a->batch->n; i++) {
 		const struct batch_item *it = &a->batch->items[i];
 
-		if (it->step == ITEM_LOOK || wants_intent(it)) {
+		if (wants_row(it) || wants_intent(it)) {
 			return true;
 		}
 	}
@@ -253,6 +291,8 @@ static bool look_take(struct apply *a)
 			it->row = a->look_rows[row++];
 			it->row.key = it->key;
 			decide_by_row(a, it);
+		} else if (it->verify) {
+			verify(it, &a->look_rows[row++]);
 		}
 	}
 	POST(row == a->n_look);
@@ -317,7 +357,7 @@ static bool look_prepare(struct apply *a)
 	for (size_t i = 0; i < b->n; i++) {
 		struct batch_item *it = &b->items[i];
 
-		if (it->step == ITEM_LOOK) {
+		if (wants_row(it)) {
 			a->look_keys[a->n_look++] = it->key;
 		}
 		if (wants_intent(it)) {
@@ -371,6 +411,7 @@ static void op_done(struct apply *a, struct batch_item *it,
 	static const struct store_version none;
 
 	count_written(a, it);
+	it->target_index = op->index;
 	if (!it->is_delete) {
 		apply_item_row(it, STATE_ROW_OWNED, it->source_index,
 			       op->version, &it->hash);
@@ -717,6 +758,7 @@ static void end_abort(struct apply *a)
 	a->waiting = false;
 	a->held = false;
 	a->dead_at_ms = 0;
+	twin_landed(a);
 	a->events->aborted(a);
 }
 
@@ -767,7 +809,7 @@ void apply_step(struct apply *a)
 	sched_timer_stop(&a->timer);
 	if (a->aborting) {
 		end_abort(a);
-	} else if (a->troubled) {
+	} else if (a->troubled || !twin_clears(a)) {
 		return;
 	} else if (a->saving) {
 		apply_save_start(a);
@@ -797,7 +839,7 @@ static void task_run(struct sched_task *task)
 }
 
 /* Steps are taken from the loop, never from inside the caller. */
-static void step_later(struct apply *a)
+void apply_step_later(struct apply *a)
 {
 	a->task.run = task_run;
 	sched_post(a->env->sched, &a->task);
@@ -811,6 +853,7 @@ void apply_start(struct apply *a, struct batch *b)
 	a->saving = false;
 	a->waiting = false;
 	a->held = false;
+	a->cleared = false;
 	a->limit = UINT32_MAX;
 	apply_step(a);
 }
@@ -821,13 +864,13 @@ void apply_retry(struct apply *a)
 		return;
 	}
 	a->troubled = false;
-	step_later(a);
+	apply_step_later(a);
 }
 
 void apply_wake(struct apply *a)
 {
 	if (a->batch != NULL && a->waiting) {
-		step_later(a);
+		apply_step_later(a);
 	}
 }
 
@@ -840,7 +883,7 @@ void apply_abort(struct apply *a)
 	a->aborting = true;
 	sched_timer_stop(&a->timer);
 	if (!a->busy) {
-		step_later(a);
+		apply_step_later(a);
 		return;
 	}
 	apply_cancel_reads(a);

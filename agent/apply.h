@@ -54,8 +54,13 @@ struct apply {
 	struct apply *park;
 	/* A park: no checkpoint is saved beside one of theirs. */
 	const struct apply *beside[2];
-	bool busy;    /* a job or request is outstanding */
-	bool waiting; /* for `before` */
+	/* Of a pair: */
+	struct list flight; /* in env->in_flight, or in env->held_back */
+	bool cleared;	    /* the twin is at work on none of the keys */
+	bool exempt;	    /* never waits for the twin: what it holds is its
+			       own already */
+	bool busy;	    /* a job or request is outstanding */
+	bool waiting;	    /* for `before` */
 	bool troubled;
 	bool aborting;
 	bool saving;

@@ -6,6 +6,8 @@
 
 /* Starts whatever the batch needs next. */
 void apply_step(struct apply *a);
+/* The same on a later turn. */
+void apply_step_later(struct apply *a);
 /* Stops and tells the owner. */
 void apply_trouble(struct apply *a, const struct kv_err *err);
 

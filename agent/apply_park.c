@@ -94,6 +94,7 @@ bool apply_park(struct apply *a, struct kv_err *err)
 	blank_waiting(a);
 	apply_set_dead_at(park, a->dead_at_ms);
 	if (park->batch == NULL) {
+		park->exempt = true;
 		apply_start(park, to);
 	} else {
 		apply_step(park);

@@ -164,6 +164,7 @@ static bool set_put(struct apply *a, struct batch_item *it,
 		       pair->index)) {
 		return false;
 	}
+	it->source_version = pair->version;
 	set_write(it, out);
 	return true;
 }
@@ -195,6 +196,7 @@ static bool effect(struct apply *a, struct batch_item *it,
 	it->conflict_source = in->source;
 	it->conflict_target = in->target;
 	it->has_row = false;
+	it->target_index = 0;
 	switch (out.verdict) {
 	case RECONCILE_PUT:
 		return set_put(a, it, &out, pair);
@@ -227,12 +229,16 @@ static bool effect(struct apply *a, struct batch_item *it,
 		it->foreign = true;
 		break;
 	case RECONCILE_ADOPT:
+		it->source_version = in->source.version;
+		it->target_index = in->target.index;
 		if (it->row.kind != STATE_ROW_OWNED &&
 		    it->row.kind != STATE_ROW_STALE && it->n_intents == 0) {
 			a->env->cp.counters.adopted++;
 		}
 		break;
 	case RECONCILE_FORGET:
+		it->target_index = in->target.index;
+		break;
 	case RECONCILE_YIELD:
 	case RECONCILE_KEEP:
 	default:
@@ -271,6 +277,8 @@ static bool decide(struct apply *a, struct batch_item *it,
 				  .n_intents = it->n_intents,
 				  .new_source = env->new_source,
 				  .new_target = env->new_target,
+				  .pair = env->twin != NULL,
+				  .prefer_source = env->prefer_source,
 				  .conflict = env->conf->conflict,
 				  .delete_policy = env->conf->delete_policy,
 				  .drift = env->conf->drift};

@@ -1,6 +1,7 @@
 /* apply_save.c: the step SAVE of a batch: ledger rows, intents closed,
  * conflicts, quarantine, foreign keys, the checkpoint: one transaction. */
 #include "agent/apply_int.h"
+#include "agent/twin.h"
 #include "store/base/log.h"
 
 /* Late intents that one save closes at most. */
@@ -97,6 +98,7 @@ static void save_done(struct worker_job *job)
 	batch_free(a->batch);
 	a->batch = NULL;
 	a->saving = false;
+	twin_landed(a);
 	a->events->saved(a);
 }
 
@@ -158,6 +160,7 @@ static struct state_row saved_row(const struct apply *a,
 
 struct gather {
 	struct state_row *rows;
+	struct state_row *twin_rows;
 	struct state_conflict *conflicts;
 	struct state_quarantined *quarantine;
 	struct slice *unquarantine;
@@ -170,6 +173,7 @@ static bool gather_alloc(struct gather *g, struct arena *arena, size_t n,
 			 size_t n_ids)
 {
 	g->rows = arena_alloc(arena, n * sizeof *g->rows);
+	g->twin_rows = arena_alloc(arena, n * sizeof *g->twin_rows);
 	g->conflicts = arena_alloc(arena, n * sizeof *g->conflicts);
 	g->quarantine = arena_alloc(arena, n * sizeof *g->quarantine);
 	g->unquarantine = arena_alloc(arena, n * sizeof *g->unquarantine);
@@ -177,9 +181,10 @@ static bool gather_alloc(struct gather *g, struct arena *arena, size_t n,
 	g->unforeign = arena_alloc(arena, n * sizeof *g->unforeign);
 	g->intents =
 	    arena_alloc(arena, (n_ids + GATHER_LATE) * sizeof *g->intents);
-	return g->rows != NULL && g->conflicts != NULL &&
-	       g->quarantine != NULL && g->unquarantine != NULL &&
-	       g->foreign != NULL && g->unforeign != NULL && g->intents != NULL;
+	return g->rows != NULL && g->twin_rows != NULL &&
+	       g->conflicts != NULL && g->quarantine != NULL &&
+	       g->unquarantine != NULL && g->foreign != NULL &&
+	       g->unforeign != NULL && g->intents != NULL;
 }
 
 static void gather_conflict(struct apply *a, const struct batch_item *it,
@@ -197,6 +202,9 @@ static void gather_item(struct apply *a, struct batch_item *it,
 
 	if (it->has_row) {
 		g->rows[c->n_rows++] = saved_row(a, it);
+	}
+	if (it->has_row && twin_row(env, it, &g->twin_rows[c->n_twin_rows])) {
+		c->n_twin_rows++;
 	}
 	if (it->conflict && !it->counted) {
 		gather_conflict(a, it, g, c);
@@ -244,6 +252,8 @@ static bool save_open(struct apply *a, struct gather *g)
 	}
 	s->commit.route = a->env->route;
 	s->commit.rows = g->rows;
+	s->commit.twin_rows = g->twin_rows;
+	s->commit.twin = a->env->twin == NULL ? 0 : a->env->twin->route;
 	s->commit.conflicts = g->conflicts;
 	s->commit.quarantine = g->quarantine;
 	s->commit.unquarantine = g->unquarantine;

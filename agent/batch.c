@@ -125,6 +125,8 @@ static void set(struct batch *b, struct batch_item *it, struct content content,
 	it->content = content;
 	it->is_delete = is_delete;
 	it->source_index = source_index;
+	it->source_version = (struct store_version){0};
+	it->target_index = 0;
 }
 
 bool batch_set(struct batch *b, struct batch_item *it, struct content content,

@@ -32,6 +32,14 @@ struct batch_item {
 	const char *refused; /* cannot be carried: why */
 	uint64_t source_index;
 	struct kv_hash hash; /* of content */
+	/* Of a pair, for the twin's row: the source's version of the content,
+	 * and the index of what the target has now; 0: not known. */
+	struct store_version source_version;
+	uint64_t target_index;
+	/* Decided by a row that the twin may have changed since: looked up
+	 * again; another one: READ. */
+	bool verify;
+	struct state_row basis;
 
 	enum item_step step;
 	enum store_guard guard;

@@ -75,6 +75,12 @@ struct route_env {
 	uint64_t no_delete_until; /* for every key: memory ran out */
 	uint64_t split_told_ms;	  /* when a split was logged last */
 	uint64_t splits_untold;	  /* since then */
+	/* Of a pair, see twin.h: the other direction's route; NULL: none. */
+	struct route_env *twin;
+	bool prefer_source;    /* this one's source wins where both changed */
+	bool recovered;	       /* intents that an agent left are settled */
+	struct list in_flight; /* applies that look, write, or save */
+	struct list held_back; /* applies that wait for the twin */
 	struct env_late *late;
 	size_t n_late;
 	size_t cap_late;

@@ -76,6 +76,7 @@ static bool fill_item(struct follow *f, const struct store_change *c,
 	f->open->idle -= found && it->idle ? 1 : 0;
 	it->idle = mapped->refused != NULL;
 	f->open->idle += it->idle ? 1 : 0;
+	it->source_version = c->version;
 	it->step = is_delete && mapped->refused != NULL ? ITEM_DONE : ITEM_LOOK;
 	it->refused = is_delete ? NULL : mapped->refused;
 	it->may_delete = is_delete;

@@ -241,10 +241,75 @@ static struct reconcile_out decide_uncarried(const struct reconcile_in *in)
 	return verdict(RECONCILE_QUARANTINE, kind);
 }
 
+/* ---- a pair --------------------------------------------------------------*/
+
+/* Is it other than what the pair last made equal? */
+static bool has_moved(const struct reconcile_in *in,
+		      const struct reconcile_side *side)
+{
+	if (!is_held_row(in)) {
+		return side->present;
+	}
+	return !side->present || !kv_hash_eq(&side->hash, &in->row->hash);
+}
+
+/* Both moved, or nobody knows who did: one side wins, and only the route that
+ * writes the other one has anything to do. */
+static struct reconcile_out decide_clash(const struct reconcile_in *in)
+{
+	struct reconcile_in copy = *in;
+
+	copy.conflict =
+	    in->conflict == CONF_STOP ? CONF_STOP : CONF_SOURCE_WINS;
+	if (!in->prefer_source && copy.conflict != CONF_STOP) {
+		return verdict(RECONCILE_NOTHING, row_kind(in));
+	}
+	return by_policy(&copy,
+			 in->source.present ? RECONCILE_PUT : RECONCILE_DELETE);
+}
+
+/* The two differ. */
+static struct reconcile_out decide_pair(const struct reconcile_in *in)
+{
+	bool doubt = (in->new_source || in->new_target) && is_held_row(in);
+	bool source = has_moved(in, &in->source);
+	bool target = has_moved(in, &in->target);
+
+	/* What we were about to do has been done, and the source has moved on
+	 * since. */
+	if (in->target.present ? intended_put(in) : intended_delete(in)) {
+		source = true;
+		target = false;
+	}
+	if (doubt || (source && target)) {
+		return decide_clash(in);
+	}
+	if (!source) {
+		return verdict(RECONCILE_NOTHING, row_kind(in));
+	}
+	if (in->source.present) {
+		return write_verdict(in, RECONCILE_PUT);
+	}
+	if (in->delete_policy == CONF_DELETE_NEVER) {
+		return verdict(RECONCILE_KEEP, STATE_ROW_STALE);
+	}
+	return write_verdict(in, RECONCILE_DELETE);
+}
+
+static bool is_equal(const struct reconcile_in *in)
+{
+	return in->source.present == in->target.present &&
+	       (!in->source.present ||
+		kv_hash_eq(&in->source.hash, &in->target.hash));
+}
+
 struct reconcile_out reconcile(const struct reconcile_in *in)
 {
 	if (is_stale_read(in)) {
 		return verdict(RECONCILE_NOTHING, row_kind(in));
+	}
+	if (in->pair && !in->uncarried && !is_equal(in)) {
+		return decide_pair(in);
 	}
 	if (in->uncarried) {
 		PRE(in->source.present);

@@ -33,6 +33,11 @@ struct reconcile_in {
 	 * indexes (versions) of the ledger say nothing, hashes do. */
 	bool new_source;
 	bool new_target;
+	/* Another route carries the other direction: what changed at the
+	 * target only is its business. Where both changed, `prefer_source`
+	 * decides in place of the policy (but for `stop`). */
+	bool pair;
+	bool prefer_source;
 	enum conf_conflict conflict;
 	enum conf_delete delete_policy;
 	enum conf_drift drift;

@@ -12,6 +12,7 @@
 #include "agent/filter.h"
 #include "agent/fingerprint.h"
 #include "agent/route_int.h"
+#include "agent/twin.h"
 #include "store/base/log.h"
 
 /* How long a batch of the target may get, whatever it could take. */
@@ -450,6 +451,7 @@ static void free_route(struct route *r)
 	sched_timer_stop(&r->drain_timer);
 	sched_timer_stop(&r->again_timer);
 	sched_unpost(&r->close_task);
+	twin_unlink(&r->env);
 	probe_clear(&r->probe);
 	seed_clear(&r->seed);
 	dirty_clear(&r->dirty);
@@ -628,6 +630,8 @@ static void init_env(struct route *r)
 		env->batch_ops = KV_MIN(env->batch_ops, r->p.batch_ops);
 	}
 	env->batch_bytes = KV_MIN(caps->max_bytes, ROUTE_BYTES_MAX);
+	list_init(&env->in_flight);
+	list_init(&env->held_back);
 }
 
 int route_open(const struct route_params *p, struct route **out,
@@ -658,6 +662,40 @@ int route_open(const struct route_params *p, struct route **out,
 	route_stage_init(r);
 	*out = r;
 	return KV_OK;
+}
+
+static int note_pair(struct route *r, struct kv_err *err)
+{
+	char *longer = kv_asprintf("%s4:pair=6:%s\n", r->load.filters,
+				   r->env.prefer_source ? "source" : "target");
+
+	if (longer == NULL) {
+		return kv_fail(err, KV_NO_MEMORY, "no memory for a pair");
+	}
+	kv_free(r->load.filters);
+	r->load.filters = longer;
+	return KV_OK;
+}
+
+int route_pair(struct route *a, struct route *b, bool prefer_a,
+	       struct kv_err *err)
+{
+	struct route *both[2] = {a, b};
+	int rv = KV_OK;
+
+	twin_link(&a->env, &b->env, prefer_a);
+	for (size_t i = 0; i < KV_COUNT(both) && rv == KV_OK; i++) {
+		rv = note_pair(both[i], err);
+		if (rv == KV_OK && both[i]->stage != STAGE_IDLE) {
+			route_restart(both[i], "the other direction was added");
+		}
+	}
+	return rv;
+}
+
+bool route_is_paired(const struct route *r)
+{
+	return r->env.twin != NULL;
 }
 
 void route_start(struct route *r)

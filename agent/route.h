@@ -107,6 +107,13 @@ struct route_params {
 int route_open(const struct route_params *p, struct route **out,
 	       struct kv_err *err) KV_MUSTCHECK;
 
+/* Makes two routes in opposite directions a pair, see twin.h; where both sides
+ * changed, a's source wins, or b's. Each is in no pair. One that runs already
+ * reconciles. KV_NO_MEMORY. */
+int route_pair(struct route *a, struct route *b, bool prefer_a,
+	       struct kv_err *err) KV_MUSTCHECK;
+bool route_is_paired(const struct route *r);
+
 /* Starts it; results come through `changed` and route_status. */
 void route_start(struct route *r);
 

@@ -13,6 +13,7 @@
 #include "agent/fuse.h"
 #include "agent/identity.h"
 #include "agent/route_int.h"
+#include "agent/twin.h"
 #include "store/base/log.h"
 
 #define AGAIN_MS (3600U * 1000U)
@@ -34,6 +35,7 @@ static bool tells_deletes(const struct route *r)
 void route_stage_load(struct route *r)
 {
 	r->stage = STAGE_LOAD;
+	twin_loads(&r->env);
 	r->env.inferred_pending = 0;
 	r->env.stamped = false;
 	route_set_phase(r, ROUTE_LOADING);
@@ -61,6 +63,7 @@ void route_stage_loaded(struct route *r)
 			 LOG_S("route", r->p.conf->name));
 		r->load.match = STATE_ROUTE_NEW;
 	}
+	twin_is_loaded(&r->env);
 	r->stage = STAGE_PROBE;
 	route_set_phase(r, ROUTE_PROBING);
 	probe_start(&r->probe);
@@ -300,6 +303,7 @@ static void stage_watch(struct route *r);
 
 static void recovered(struct route *r)
 {
+	twin_is_recovered(&r->env);
 	if (r->must_reconcile) {
 		stage_watch(r);
 	} else {
@@ -986,4 +990,5 @@ void route_stage_init(struct route *r)
 	r->follow.held = on_follow_held;
 	r->follow.aborted = on_follow_aborted;
 	apply_init(&r->recover, &r->env, &recover_events, r);
+	r->recover.exempt = true;
 }

@@ -54,6 +54,8 @@ static void fill_in(const struct seed *s, const struct merge_item *item,
 	in->target = side_of(item->target, 0);
 	in->uncarried = item->source != NULL && item->refused != NULL;
 	in->row = item->row;
+	in->pair = env->twin != NULL;
+	in->prefer_source = env->prefer_source;
 	in->new_source = env->new_source;
 	in->new_target = env->new_target;
 	in->conflict = env->conf->conflict;
@@ -95,6 +97,10 @@ static struct batch_item *new_item(struct seed *s, const struct merge_item *mi,
 		it->row = *mi->row;
 		it->row.key = it->key;
 	}
+	if (it != NULL) {
+		it->verify = s->env->twin != NULL;
+		it->basis = it->row;
+	}
 	return it;
 }
 
@@ -130,6 +136,7 @@ static bool add_write(struct seed *s, const struct merge_item *mi,
 	    !batch_set(s->writes, it, content, is_delete, in->source.index)) {
 		return false;
 	}
+	it->source_version = in->source.version;
 	it->step = ITEM_WRITE;
 	it->guard = out->guard;
 	it->expect = out->expect;
@@ -158,6 +165,8 @@ static bool add_row(struct seed *s, const struct merge_item *mi,
 	}
 	it->step = ITEM_DONE;
 	it->source_index = in->source.index;
+	it->source_version = in->source.version;
+	it->target_index = in->target.index;
 	it->foreign = out->verdict == RECONCILE_FOREIGN;
 	note_conflict(it, in, out);
 	if (out->verdict != RECONCILE_HOLD &&

@@ -122,6 +122,7 @@ static int take_route(struct load *l, const struct raw_route *raw, int route)
 	    {"max_delete", raw->max_delete},
 	    {"escape", raw->escape},
 	    {"drift", raw->drift},
+	    {"prefer", raw->prefer},
 	};
 	int status = KV_OK;
 	size_t i;

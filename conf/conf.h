@@ -25,6 +25,9 @@ enum conf_conflict {
 enum conf_delete { CONF_DELETE_OWNED, CONF_DELETE_NEVER, CONF_DELETE_ALL };
 enum conf_escape { CONF_ESCAPE_NONE, CONF_ESCAPE_PERCENT };
 enum conf_drift { CONF_DRIFT_REPAIR, CONF_DRIFT_KEEP };
+/* Of two routes in opposite directions: which side wins where both changed a
+ * key. FIRST: the source of the one that stands first in the file. */
+enum conf_prefer { CONF_PREFER_FIRST, CONF_PREFER_SOURCE, CONF_PREFER_TARGET };
 
 /* --max-delete: the default rule (more than 20 % and more than 50), or N, or
  * P%. 100% turns the fuse off. */
@@ -47,6 +50,7 @@ struct conf_route {
 	size_t n_exclude;
 	enum conf_escape escape;
 	enum conf_drift drift;
+	enum conf_prefer prefer;
 	unsigned line; /* in the file; 0: command line */
 };
 
@@ -90,5 +94,6 @@ const char *conf_conflict_name(enum conf_conflict c);
 const char *conf_delete_name(enum conf_delete d);
 const char *conf_escape_name(enum conf_escape e);
 const char *conf_drift_name(enum conf_drift d);
+const char *conf_prefer_name(enum conf_prefer p);
 
 #endif /* KV_CONF_H */

@@ -21,6 +21,7 @@ struct raw_route {
 	char *max_delete;
 	char *escape;
 	char *drift;
+	char *prefer;
 	char **include;
 	unsigned include_count;
 	char **exclude;

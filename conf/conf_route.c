@@ -13,6 +13,7 @@ static const char *const conflicts[] = {"source-wins", "target-wins", "stop",
 static const char *const deletes[] = {"owned", "never", "all", NULL};
 static const char *const escapes[] = {"none", "percent", NULL};
 static const char *const drifts[] = {"repair", "keep", NULL};
+static const char *const prefers[] = {"first", "source", "target", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 
@@ -65,7 +66,7 @@ bool conf_route_eq(const struct conf_route *a, const struct conf_route *b)
 	       a->delete_policy == b->delete_policy &&
 	       a->max_delete.kind == b->max_delete.kind &&
 	       a->max_delete.n == b->max_delete.n && a->escape == b->escape &&
-	       a->drift == b->drift &&
+	       a->drift == b->drift && a->prefer == b->prefer &&
 	       list_eq(a->include, a->n_include, b->include, b->n_include) &&
 	       list_eq(a->exclude, a->n_exclude, b->exclude, b->n_exclude);
 }
@@ -226,6 +227,9 @@ static int set_choice(struct conf_route *r, const char *name, const char *text,
 	} else if (is_name(name, "drift")) {
 		status = choose(name, text, drifts, &i, err);
 		r->drift = status == KV_OK ? i : r->drift;
+	} else if (is_name(name, "prefer")) {
+		status = choose(name, text, prefers, &i, err);
+		r->prefer = status == KV_OK ? i : r->prefer;
 	} else {
 		status = kv_fail(err, KV_BAD_ARGUMENT,
 				 "%s: no such setting of a route", name);
@@ -276,6 +280,11 @@ const char *conf_escape_name(enum conf_escape e)
 const char *conf_drift_name(enum conf_drift d)
 {
 	return drifts[d];
+}
+
+const char *conf_prefer_name(enum conf_prefer p)
+{
+	return prefers[p];
 }
 
 int conf_log_level(const char *text, enum log_level *out, struct kv_err *err)

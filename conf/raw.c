@@ -27,6 +27,7 @@ static const cyaml_schema_field_t route_fields[] = {
 	CYAML_FIELD_STRING_PTR("max_delete", MAY, struct raw_route, max_delete, 0, TEXT_MAX),
 	CYAML_FIELD_STRING_PTR("escape", MAY, struct raw_route, escape, 0, TEXT_MAX),
 	CYAML_FIELD_STRING_PTR("drift", MAY, struct raw_route, drift, 0, TEXT_MAX),
+	CYAML_FIELD_STRING_PTR("prefer", MAY, struct raw_route, prefer, 0, TEXT_MAX),
 	CYAML_FIELD_SEQUENCE("include", MAY, struct raw_route, include, &glob_schema, 0, LIST_MAX),
 	CYAML_FIELD_SEQUENCE("exclude", MAY, struct raw_route, exclude, &glob_schema, 0, LIST_MAX),
 	CYAML_FIELD_END

@@ -1,7 +1,8 @@
 /* commit.c: all that a finished batch changes, in one transaction.
  *
  *   rows -> intents closed -> conflicts -> quarantine -> foreign keys
- *        -> tombstones purged -> newest rows -> counts -> checkpoint
+ *        -> tombstones purged -> newest rows -> counts -> the twin's rows
+ *        -> checkpoint
  */
 #include "state/state_int.h"
 
@@ -21,6 +22,23 @@ static int close_intents(struct state *st, const struct state_commit *c,
 		sql_again(&q);
 	}
 	return sql_close(&q, err);
+}
+
+static int put_twin(struct state *st, const struct state_commit *c,
+		    struct kv_err *err)
+{
+	struct tally t = {{0}, 0, 0, 0};
+	int status;
+
+	if (c->n_twin_rows == 0) {
+		return KV_OK;
+	}
+	status = ledger_put(st, c->twin, c->twin_rows, c->n_twin_rows, &t, err);
+	if (status == KV_OK) {
+		status =
+		    newest_note(st, c->twin, c->twin_rows, c->n_twin_rows, err);
+	}
+	return status == KV_OK ? tally_add(st, c->twin, &t, err) : status;
 }
 
 static int commit(struct state *st, const struct state_commit *c,
@@ -50,6 +68,9 @@ static int commit(struct state *st, const struct state_commit *c,
 	}
 	if (status == KV_OK) {
 		status = tally_add(st, c->route, &t, err);
+	}
+	if (status == KV_OK) {
+		status = put_twin(st, c, err);
 	}
 	if (status == KV_OK && c->checkpoint != NULL) {
 		status = checkpoint_save(st, c->route, c->checkpoint, err);

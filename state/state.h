@@ -245,6 +245,11 @@ struct state_commit {
 	int64_t route;
 	const struct state_row *rows; /* put; rows of kind NONE are dropped */
 	size_t n_rows;
+	/* Rows of another route, likewise: what the same writes mean for the
+	 * route of the other direction. */
+	int64_t twin;
+	const struct state_row *twin_rows;
+	size_t n_twin_rows;
 	const int64_t *close_intents;
 	size_t n_close_intents;
 	const struct state_conflict *conflicts; /* appended to the journal,

@@ -203,6 +203,9 @@ int store_check_attrs(const struct store *st, struct slice key,
  * endpoint or file, and one prefix at or below the other? */
 bool store_overlap(const struct store *a, const struct store *b);
 
+/* Likewise, and with one and the same prefix. In doubt: no. */
+bool store_same_tree(const struct store *a, const struct store *b);
+
 /* ---- requests
  * --------------------------------------------------------------*/
 

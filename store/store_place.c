@@ -138,6 +138,15 @@ static char *stored_prefix(const struct store *st, size_t *n)
 	return p;
 }
 
+static bool same_place(const struct store *a, const struct store *b)
+{
+	if (a->ops != b->ops) {
+		return false;
+	}
+	return a->ops->same_place != NULL ? a->ops->same_place(a, b)
+					  : common_endpoint(a->uri, b->uri);
+}
+
 /* In doubt (no memory to look) they overlap: the caller is then careful. */
 bool store_overlap(const struct store *a, const struct store *b)
 {
@@ -145,11 +154,7 @@ bool store_overlap(const struct store *a, const struct store *b)
 	char *ap, *bp;
 	bool overlap;
 
-	if (a->ops != b->ops) {
-		return false;
-	}
-	if (!(a->ops->same_place != NULL ? a->ops->same_place(a, b)
-					 : common_endpoint(a->uri, b->uri))) {
+	if (!same_place(a, b)) {
 		return false;
 	}
 	ap = stored_prefix(a, &an);
@@ -159,4 +164,21 @@ bool store_overlap(const struct store *a, const struct store *b)
 	kv_free(ap);
 	kv_free(bp);
 	return overlap;
+}
+
+bool store_same_tree(const struct store *a, const struct store *b)
+{
+	size_t an = 0, bn = 0;
+	char *ap, *bp;
+	bool same;
+
+	if (!same_place(a, b)) {
+		return false;
+	}
+	ap = stored_prefix(a, &an);
+	bp = stored_prefix(b, &bn);
+	same = ap != NULL && bp != NULL && an == bn && memcmp(ap, bp, an) == 0;
+	kv_free(ap);
+	kv_free(bp);
+	return same;
 }
