@@ -705,9 +705,105 @@ static void test_rules_everywhere(void **state)
 	}
 }
 
+/* ---- a pair: both routes look at the same two sides ----------------------*/
+
+static struct reconcile_side side_with(char value, uint64_t version)
+{
+	struct reconcile_side side = {.present = value != 0, .index = 7};
+
+	side.version.a = version;
+	side.hash = hash_of(value);
+	return side;
+}
+
+/* What the route from `source` to `target` does; `last`: what both had last. */
+static struct reconcile_out one_way(char source, char target, char last,
+				    bool preferred, enum conf_conflict conflict)
+{
+	struct state_row row = {.kind = last == 0 ? G : O,
+				.source_index = 5,
+				.version_a = 3,
+				.hash = hash_of(last)};
+	struct reconcile_in in = {.row = &row,
+				  .pair = true,
+				  .prefer_source = preferred,
+				  .conflict = conflict,
+				  .source = side_with(source, 11),
+				  .target = side_with(target, 12)};
+
+	return reconcile(&in);
+}
+
+static bool writes(const struct reconcile_out *out)
+{
+	return out->verdict == RECONCILE_PUT ||
+	       out->verdict == RECONCILE_DELETE;
+}
+
+static void check_pair(char left, char right, char last)
+{
+	struct reconcile_out there =
+	    one_way(left, right, last, true, CONF_SOURCE_WINS);
+	struct reconcile_out back =
+	    one_way(right, left, last, false, CONF_SOURCE_WINS);
+	bool clash = left != last && right != last;
+
+	if (left == right) {
+		assert_false(writes(&there) || writes(&back));
+		return;
+	}
+	/* One of them carries, and it is the side that changed; where both
+	 * did, the one that is preferred. Only that is a conflict, once. */
+	assert_true(writes(&there) != writes(&back));
+	assert_int_equal(writes(&there), left != last);
+	assert_int_equal(there.conflict, clash);
+	assert_false(back.conflict);
+	assert_int_equal(there.verdict == RECONCILE_DELETE,
+			 writes(&there) && left == 0);
+	there = one_way(left, right, last, true, CONF_STOP);
+	back = one_way(right, left, last, false, CONF_STOP);
+	assert_int_equal(there.verdict == RECONCILE_HOLD, clash);
+	assert_int_equal(back.verdict == RECONCILE_HOLD, clash);
+}
+
+static void test_pair_has_one_decision(void **state)
+{
+	static const char letters[] = {0, 'a', 'b', 'c'};
+
+	(void)state;
+	for (size_t l = 0; l < KV_COUNT(letters); l++) {
+		for (size_t r = 0; r < KV_COUNT(letters); r++) {
+			for (size_t k = 0; k < KV_COUNT(letters); k++) {
+				check_pair(letters[l], letters[r], letters[k]);
+			}
+		}
+	}
+}
+
+/* A write of ours landed, nobody heard of it, and the source took it back. */
+static void test_pair_after_a_lost_answer(void **state)
+{
+	struct state_row row = {
+	    .kind = O, .source_index = 5, .version_a = 3, .hash = hash_of('a')};
+	struct state_intent put = {.hash = hash_of('b')};
+	struct reconcile_in in = {.row = &row,
+				  .intents = &put,
+				  .n_intents = 1,
+				  .pair = true,
+				  .source = side_with('a', 11),
+				  .target = side_with('b', 12)};
+	struct reconcile_out out = reconcile(&in);
+
+	(void)state;
+	assert_int_equal(out.verdict, RECONCILE_PUT);
+	assert_false(out.conflict);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_pair_has_one_decision),
+	    cmocka_unit_test(test_pair_after_a_lost_answer),
 	    cmocka_unit_test(test_table),
 	    cmocka_unit_test(test_rules_everywhere),
 	};
