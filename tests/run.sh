@@ -21,7 +21,7 @@ clang-tidy libclang-rt-14-dev libuv1-dev libsqlite3-dev libxxhash-dev libnghttp2
 libzookeeper-mt-dev libzookeeper-java libslf4j-java default-jre-headless
 libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libjansson-dev
 libcurl4-openssl-dev
-libcyaml-dev libyaml-dev libcmocka-dev sqlite3 etcd-server etcd-client openssl jq procps
+libcyaml-dev libyaml-dev libcmocka-dev sqlite3 etcd-server etcd-client openssl jq procps iproute2
 util-linux ca-certificates'
 # The tests of whatever has a thread.
 TSAN_TESTS='test_mailbox test_worker test_sched test_sqlite_*'
