@@ -8,6 +8,7 @@
 #include "store/consul/consul.h"
 #include "store/etcd/etcd.h"
 #include "store/sqlite/sqlite.h"
+#include "tests/conformance/backend_zk.h"
 #include "tests/conformance/suite.h"
 #include "tests/fixtures/consul_server.h"
 #include "tests/fixtures/etcd_server.h"
@@ -412,7 +413,9 @@ static const struct backend consul_acl_backend =
     CONSUL_ROW("consul_acl", consul_acl_set_up);
 
 const struct backend *const suite_backends[] = {
-    &sqlite_backend, &etcd_backend,   &etcds_backend,	&etcd_auth_backend,
-    &etcd3_backend,  &consul_backend, &consuls_backend, &consul_acl_backend,
+    &sqlite_backend,	 &etcd_backend, &etcds_backend,	     &etcd_auth_backend,
+    &etcd3_backend,	 &zk_backend,	&zk_general_backend, &zk34_backend,
+    &zk_digest_backend,	 &zk3_backend,	&consul_backend,     &consuls_backend,
+    &consul_acl_backend,
 };
 const size_t suite_n_backends = KV_COUNT(suite_backends);

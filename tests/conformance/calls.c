@@ -15,6 +15,9 @@ static void note_callback(struct call *c, const struct kv_err *err)
 	c->called++;
 	c->status = err->status;
 	c->err = err;
+	if (c->kind == CALL_WRITE || c->kind == CALL_SINGLE) {
+		known_note(c);
+	}
 	if (c->hook != NULL) {
 		c->hook(c);
 	}
@@ -147,6 +150,10 @@ static struct call *single(struct world *w, struct store *st, single_fn fn,
 	c->u.single.value = value;
 	c->u.single.previous = previous;
 	c->u.single.recursive = recursive;
+	c->verb = fn == store_put || fn == store_atomic_put ? VERB_PUT
+		  : fn == store_delete || fn == store_atomic_delete
+		      ? VERB_DELETE
+		      : VERB_OTHER;
 	call_begin(c);
 	call_submitted(c, fn(st, &c->u.single));
 	return c;

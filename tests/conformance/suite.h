@@ -79,11 +79,13 @@ struct world {
 	bool expired;
 	struct sched *sched;
 	struct store_registry registry;
-	struct store *st;    /* the store under test */
-	struct list calls;   /* all of this test */
-	struct list watches; /* struct tail */
-	struct list stores;  /* struct opened */
-	struct arena arena;  /* inputs of calls */
+	struct store *st;	   /* the store under test */
+	struct list calls;	   /* all of this test */
+	struct list watches;	   /* struct tail */
+	struct list stores;	   /* struct opened */
+	struct arena arena;	   /* inputs of calls */
+	struct known_event *known; /* see known.c */
+	size_t n_known, known_cap;
 };
 
 /* One submission. Made anew for each; freed with the world. */
@@ -100,6 +102,7 @@ struct call {
 		struct store_lock_req lock;
 	} u;
 	enum { CALL_SCAN, CALL_WRITE, CALL_SINGLE, CALL_NEXT, CALL_LOCK } kind;
+	enum { VERB_OTHER, VERB_PUT, VERB_DELETE } verb; /* of a single */
 	bool inside;	  /* the submission has not returned yet */
 	bool early;	  /* called back from inside it: forbidden */
 	int rv;		  /* of the submission */
@@ -230,15 +233,17 @@ struct tail {
 	struct store_change *changes;
 	size_t n;
 	size_t cap;
-	uint64_t index; /* of the last batch */
-	bool seen_init; /* the first batch came */
-	uint64_t init;	/* its index */
-	unsigned ends;	/* transactions that ended */
-	bool inferred;	/* some delete was inferred */
-	uint64_t epoch; /* of the last batch */
-	uint64_t after; /* as opened */
-	size_t from;	/* first change of the last batch */
-	bool one_key;	/* of tail_open_key */
+	struct store *st;
+	bool identified; /* its origin was known */
+	uint64_t index;	 /* of the last batch */
+	bool seen_init;	 /* the first batch came */
+	uint64_t init;	 /* its index */
+	unsigned ends;	 /* transactions that ended */
+	bool inferred;	 /* some delete was inferred */
+	uint64_t epoch;	 /* of the last batch */
+	uint64_t after;	 /* as opened */
+	size_t from;	 /* first change of the last batch */
+	bool one_key;	 /* of tail_open_key */
 };
 
 struct tail *tail_open(struct world *w, struct store *st, struct slice dir,
@@ -260,6 +265,16 @@ void tail_close(struct tail *t);
 /* The last change of this key, or NULL. */
 const struct store_change *tail_last(const struct tail *t, struct slice key);
 size_t tail_count_key(const struct tail *t, struct slice key);
+
+/* A write was answered: what is known of the tree from here on. */
+void known_note(struct call *c);
+/* Was the key ever written by this test? */
+bool known_ever(const struct world *w, const struct store *st,
+		struct slice key);
+/* The keys of the store as of `after`, for a watch; NULL where none is
+ * needed. */
+struct store_known *known_new(struct world *w, struct store *st,
+			      uint64_t after);
 
 /* ---- looking -------------------------------------------------------------*/
 
