@@ -12,6 +12,7 @@
 
 #include "store/etcd/etcd.h"
 #include "store/sqlite/sqlite.h"
+#include "store/zookeeper/zookeeper.h"
 
 _Noreturn void bench_die(const char *fmt, ...)
 {
@@ -38,8 +39,8 @@ uint64_t bench_now_us(void)
 
 static void open_bench(struct bench *b)
 {
-	static const struct store_ops *const all[] = {&store_sqlite_ops,
-						      &store_etcd_ops};
+	static const struct store_ops *const all[] = {
+	    &store_sqlite_ops, &store_etcd_ops, &store_zookeeper_ops};
 	struct kv_err err = {0};
 
 	memset(b, 0, sizeof *b);
@@ -303,9 +304,10 @@ static int run(struct bench *b, const char *command, struct bench_args *a)
 		const char *name;
 		int words;
 		bool child;
-	} commands[] = {{"fill", 1, false}, {"bare", 1, false},
-			{"time", 0, true},  {"arrive", 1, true},
-			{"lag", 4, false},  {"stream", 3, false}};
+	} commands[] = {
+	    {"fill", 1, false},	 {"bare", 1, false},   {"time", 0, true},
+	    {"arrive", 1, true}, {"lag", 4, false},    {"stream", 3, false},
+	    {"read", 1, false},	 {"zkread", 2, false}, {"hold", 1, false}};
 	size_t i = 0;
 
 	while (i < KV_COUNT(commands) &&
@@ -316,8 +318,9 @@ static int run(struct bench *b, const char *command, struct bench_args *a)
 	    commands[i].child != (a->command != NULL && *a->command != NULL)) {
 		bench_die("usage: fill URI | bare URI | time -- COMMAND | "
 			  "arrive URI -- COMMAND | lag SOURCE TARGET DIR DIR | "
-			  "stream SOURCE TARGET DIR; options: --keys --size "
-			  "--window --ops --from --seconds");
+			  "stream SOURCE TARGET DIR | read URI | "
+			  "zkread HOSTS PATH | hold URI; options: --keys "
+			  "--size --window --ops --from --seconds");
 	}
 	switch (i) {
 	case 0:
@@ -330,8 +333,14 @@ static int run(struct bench *b, const char *command, struct bench_args *a)
 		return bench_arrive(b, a);
 	case 4:
 		return bench_lag(b, a);
-	default:
+	case 5:
 		return bench_stream(b, a);
+	case 6:
+		return bench_read(b, a);
+	case 7:
+		return bench_zkread(a);
+	default:
+		return bench_hold(b, a);
 	}
 }
 

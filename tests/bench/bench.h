@@ -9,6 +9,9 @@
  *   arrive  runs a command until N changes were seen at the target
  *   lag     one put at a time at the source, until it is seen at the target
  *   stream  puts as fast as they go, and how far the target is behind
+ *   read    reads a whole tree, page by page
+ *   zkread  the same of a ZooKeeper server, by libzookeeper and nothing else
+ *   hold    the memory of a watch over a whole tree
  *
  * Each prints one line of name=value and ends with 0, or says what went wrong
  * and ends with 1.
@@ -86,5 +89,8 @@ int bench_time(const struct bench_args *a);
 int bench_arrive(struct bench *b, const struct bench_args *a);
 int bench_lag(struct bench *b, const struct bench_args *a);
 int bench_stream(struct bench *b, const struct bench_args *a);
+int bench_read(struct bench *b, const struct bench_args *a);
+int bench_zkread(const struct bench_args *a);
+int bench_hold(struct bench *b, const struct bench_args *a);
 
 #endif /* KV_BENCH_H */

@@ -14,6 +14,13 @@
 #   stream   puts as fast as they go: how far behind is the target, over time?
 #   sqlite   first copy, file to file, beside bare guarded writes; memory
 #   idle     processor time of an agent that has nothing to do
+#   zkread   a ZooKeeper tree of ZK_KEYS znodes read both ways, beside a plain
+#            client that keeps 256 requests in flight
+#   zkmem    memory of a watch over that tree, both ways
+#   zkseed   first copy, ZooKeeper to etcd, beside one client's bare guarded
+#            transactions at that etcd
+#   zkresume a start after 100 changes in that tree: time, requests
+#   zklag    one put at a time, ZooKeeper to etcd
 #
 # etcd writes to a disk and syncs. What runs beside it is disturbed as much as
 # its peer, so ratios mean something where absolute numbers do not. Of several
@@ -21,7 +28,7 @@
 #
 # The environment: ROUNDS (3), SEED_KEYS (100000), MIRROR_KEYS (5000),
 # LAG_ROUNDS (5), LAG_PUTS (2000 a round), STREAM_SECONDS (10), SQLITE_KEYS
-# (1000000).
+# (1000000), ZK_KEYS (100000).
 # shellcheck disable=SC2034
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=${BUILD_ROOT:-$ROOT}/build-bench
@@ -32,19 +39,20 @@ LAG_ROUNDS=${LAG_ROUNDS:-5}
 LAG_PUTS=${LAG_PUTS:-2000}
 STREAM_SECONDS=${STREAM_SECONDS:-10}
 SQLITE_KEYS=${SQLITE_KEYS:-1000000}
+ZK_KEYS=${ZK_KEYS:-100000}
 IDLE_SECONDS=20
 PROGRAM=
 if [ -x "${1:-}" ] && [ ! -d "${1:-}" ]; then
 	PROGRAM=$(realpath "$1")
 	shift
 fi
-PARTS=${*:-seed mirror lag stream sqlite idle}
+PARTS=${*:-seed mirror lag stream sqlite idle zkread zkmem zkseed zkresume zklag}
 
 build_bench() {
 	cmake -S "$ROOT" -B "$BUILD" -G Ninja -DCMAKE_BUILD_TYPE=Release \
 		-DKVMIRROR_TESTS=ON \
 		-DCMAKE_C_COMPILER_LAUNCHER="$(command -v ccache)" &&
-		ninja -C "$BUILD" kvmirror kvbench
+		ninja -C "$BUILD" kvmirror kvbench zkhand
 }
 
 if [ -z "$PROGRAM" ] || [ -z "${KVBENCH:-}" ]; then
@@ -56,6 +64,7 @@ if [ -z "$PROGRAM" ] || [ -z "${KVBENCH:-}" ]; then
 fi
 KVMIRROR=${PROGRAM:-$BUILD/kvmirror}
 KVBENCH=${KVBENCH:-$BUILD/tests/bench/kvbench}
+ZKHAND=${ZKHAND:-$(dirname "$KVBENCH")/../zkhand}
 
 # shellcheck source=tests/fixtures/lib.sh
 . "$ROOT/tests/fixtures/lib.sh"
@@ -368,6 +377,152 @@ part_idle() {
 		proc_stop "$name" || fail "kvmirror ended with $?"
 	done
 	stop_etcds idle
+}
+
+# ---- ZooKeeper ---------------------------------------------------------------
+
+# The tree under /k: directories of 1000, values of 256 bytes. Made once: the
+# parts that follow share the server.
+zk_tree() {
+	local i
+
+	[ -z "${ZK_PORT[zk]:-}" ] || return 0
+	need_zk
+	ZK_JAVA=-Xmx1500m zk_start zk
+	for ((i = 0; i < ZK_KEYS / 1000; i++)); do
+		printf 'fill /k/d%03d 1000 256\n' "$i"
+	done | zk_do zk || fail "no tree"
+}
+
+# zk_ratio WHAT OURS PEER TARGET CONDITION
+zk_ratio() {
+	local ratio
+
+	ratio=$(calc "$2 / $3")
+	row "$1" "$2" "$3" "$ratio" "$4" "${5//RATIO/$ratio}"
+}
+
+part_zkread() {
+	local round way
+
+	zk_tree
+	for ((round = 0; round < ROUNDS; round++)); do
+		for way in general fast; do
+			measure "zkread-$way" rate read \
+				"$(zk_uri zk "/k?reader=$way")"
+		done
+		measure zkread-plain rate zkread "$(zk_endpoints zk)" /k \
+			--window 256
+	done
+	for way in general fast; do
+		zk_ratio "read ZooKeeper, $way way, znodes/s (peer: plain)" \
+			"$(median "$T/zkread-$way.n")" \
+			"$(median "$T/zkread-plain.n")" '' ''
+	done
+}
+
+part_zkmem() {
+	local way
+
+	zk_tree
+	for way in general fast; do
+		measure "zkmem-$way" kib hold "$(zk_uri zk "/k?reader=$way")"
+		row "watch of $ZK_KEYS znodes, $way way, KiB" \
+			"$(median "$T/zkmem-$way.n")" '' '' '' ''
+	done
+}
+
+# From tree to etcd; sets SOURCE and TARGET.
+zk_to_etcd() {
+	zk_tree
+	etcd_start "$1-target" --fsync
+	SOURCE=$(zk_uri zk /k)
+	TARGET=$(etcd_uri "$1-target")
+}
+
+part_zkseed() {
+	local round n best=0 rate
+
+	zk_to_etcd zkseed
+	for ((round = 0; round < ROUNDS; round++)); do
+		measure zkseed rate time --keys "$ZK_KEYS" -- "$KVMIRROR" \
+			sync --quiet "$SOURCE" "$TARGET/seed$round" \
+			--state "$T/state-zkseed$round"
+		for n in 4 16 64; do
+			measure "zkbare$n" rate bare "$TARGET/bare$round-$n" \
+				--keys "$ZK_KEYS" --window "$n"
+		done
+	done
+	for n in 4 16 64; do
+		rate=$(median "$T/zkbare$n.n")
+		! holds "$rate > $best" || best=$rate
+	done
+	zk_ratio "seed ZooKeeper to etcd, keys/s (peer: bare)" \
+		"$(median "$T/zkseed.n")" "$best" '>= 0.60' 'RATIO >= 0.6'
+	etcd_stop zkseed-target
+	rm -rf "$T/data-zkseed-target"
+}
+
+zk_received() { zk_srvr zk | sed -n 's/^Received: //p'; }
+
+# 60 set, 20 deleted, 20 made, while nobody looks.
+zk_changes() {
+	local i
+
+	for ((i = 0; i < 100; i++)); do
+		case $((i % 5)) in
+		0) echo "del /k/d$(printf %03d "$i")/k7$1" ;;
+		1) echo "put /k/d$(printf %03d "$i")/new$1 made" ;;
+		*) echo "put /k/d$(printf %03d "$i")/k8 changed$1" ;;
+		esac
+	done | zk_do zk
+}
+
+part_zkresume() {
+	local round before way
+
+	zk_to_etcd zkresume
+	for way in general fast; do
+		SOURCE=$(zk_uri zk "/k?reader=$way")
+		"$KVMIRROR" sync --quiet "$SOURCE" "$TARGET/$way" \
+			--state "$T/state-resume-$way" || fail "first copy"
+		for ((round = 0; round < ROUNDS; round++)); do
+			zk_changes "$round"
+			before=$(zk_received)
+			measure "zkresume-$way" seconds time -- "$KVMIRROR" \
+				sync --quiet "$SOURCE" "$TARGET/$way" \
+				--state "$T/state-resume-$way"
+			echo $(($(zk_received) - before)) \
+				>>"$T/zkrequests-$way.n"
+		done
+		row "start after 100 changes, $way way, s" \
+			"$(median "$T/zkresume-$way.n")" '' '' '' ''
+		row "  requests to ZooKeeper" \
+			"$(median "$T/zkrequests-$way.n")" '' '' '' ''
+	done
+	etcd_stop zkresume-target
+	rm -rf "$T/data-zkresume-target"
+}
+
+zk_follows() {
+	"$KVMIRROR" status --state "$T/state-zklag" | grep -q FOLLOWING
+}
+
+part_zklag() {
+	local p
+
+	zk_to_etcd zklag
+	agent_start zklag-agent sync "$SOURCE" "$TARGET/k" --follow \
+		--state "$T/state-zklag"
+	await 120 zk_follows
+	measure zklag n lag "$(zk_uri zk)" "$TARGET" /k /k --keys "$LAG_PUTS"
+	for p in p50 p99; do
+		row "lag of one put, ZooKeeper to etcd, us, $p" \
+			"$(field "a_$p" "$LINE")" '' '' '' ''
+	done
+	proc_stop zklag-agent || fail "kvmirror ended with $?"
+	etcd_stop zklag-target
+	rm -rf "$T/data-zklag-target"
 }
 
 # ------------------------------------------------------------------------------
