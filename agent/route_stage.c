@@ -489,6 +489,9 @@ static void on_ready(struct follow *f, const struct store_origin *origin)
 		start_seed(r);
 	} else if (r->stage == STAGE_FOLLOW && !r->trouble) {
 		route_set_phase(r, ROUTE_FOLLOWING);
+	} else if (r->stage == STAGE_CATCHUP && f->position >= r->end_index) {
+		/* The scan stood for all of it: no more will come, perhaps. */
+		stage_quiet(r);
 	}
 }
 

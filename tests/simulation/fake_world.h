@@ -61,6 +61,7 @@ struct fake_kind {
 	bool at;	    /* serves scans at an old index */
 	bool czxid;	    /* versions as ZooKeeper's, else as etcd's */
 	bool watch_buffers; /* compaction does not touch an open watch */
+	bool silent;	    /* no progress is told that nobody wants */
 	unsigned latency;   /* up to so many ms a way */
 };
 

@@ -131,6 +131,22 @@ static void not_after_a_scan_of_several_states(void **state)
 	world_finish(w);
 }
 
+/* A single pass ends, although the watch has nothing to tell any more. */
+static void a_pass_ends_in_silence(void **state)
+{
+	struct world *w = relisting_world();
+
+	(void)state;
+	w->source.kind.silent = true;
+	w->one_shot = true;
+	start(w);
+	settle(w);
+	assert_true(has(&w->target, "/a", "1"));
+	assert_int_equal(status_of(w).end_index, w->source.index);
+	assert_int_equal(status_of(w).saved, w->source.index);
+	world_finish(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -141,6 +157,7 @@ int main(void)
 	    cmocka_unit_test(not_beside_quarantine),
 	    cmocka_unit_test(not_beside_yielded_keys),
 	    cmocka_unit_test(not_after_a_scan_of_several_states),
+	    cmocka_unit_test(a_pass_ends_in_silence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
