@@ -143,7 +143,7 @@
 	X(LIVE_DROP, "DELETE FROM live WHERE route = ?")                       \
 	X(SUMMARIES,                                                           \
 	  "SELECT r.id, r.name, r.stores, p.owned + p.yielded + p.stale,"      \
-	  " p.quarantine, p.foreign_keys,"                                     \
+	  " p.quarantine, p.foreign_keys,"                                                   \
 	  " (SELECT coalesce(sum(i.n), 0) FROM intent i WHERE i.route = "      \
 	  "r.id),"                                                             \
 	  " l.phase, l.seen, l.applied, l.held, l.error, l.wall_ms, l.lag_ms"  \

@@ -184,14 +184,14 @@ static void event(struct zk_watch *zw, enum zk_event_type type,
 
 /* Has it been a key without children, for somebody who looked since? */
 static bool was_leaf(const struct zk_dirty *one, const struct zk_dirty *later,
-		     int32_t children)
+		     const struct zk_data *d)
 {
-	int32_t before = children - one->kids_sum;
+	int32_t before = d->stat.num_children - one->kids_sum;
 
 	if (later != NULL) {
 		before -= later->kids_sum;
 	}
-	return before + one->kids_low <= 0;
+	return before + one->kids_low <= 0 && !zk_watch_born_dir(&d->stat);
 }
 
 static void tell_gone(struct zk_watch *zw, struct zk_dirty *one,
@@ -226,10 +226,61 @@ static void tell_znode(struct zk_watch *zw, struct zk_dirty *one,
 			tell_there(zw, one, key, d);
 		}
 	} else if (one->changed || one->deleted ||
-		   (by_kids && was_leaf(one, later, d->stat.num_children))) {
+		   (by_kids && was_leaf(one, later, d))) {
 		tell_gone(zw, one, key,
 			  (uint64_t)KV_MAX(d->stat.mzxid, d->stat.pzxid));
 	}
+}
+
+/* Was looked at: what is told of it next is told once. */
+static void finish(struct zk_watch *zw, struct zk_dirty *one)
+{
+	struct zk_dirty *later;
+
+	if (zw->phase == ZK_WATCH_ENDED) {
+		return; /* all of them are freed */
+	}
+	later = zk_dirties_find(&zw->dirties, one->fetch.path);
+	if (later != NULL) {
+		later->told = one->told;
+		/* What came since and went again may have been seen. */
+		later->told_gone = one->told_gone && !later->created;
+	}
+	zk_dirties_done(&zw->dirties, one);
+	zk_watch_later(zw);
+}
+
+static void tell_hidden(struct zk_watch *zw, struct zk_dirty *one,
+			struct slice key, const struct zk_stat *s)
+{
+	uint64_t index = zk_hidden_index(s);
+
+	one->told_gone = false;
+	if (index > zw->base && index != one->told &&
+	    !(zw->zk->skip_ephemerals && s->ephemeral_owner != 0) &&
+	    zk_watch_hidden(zw, key, index)) {
+		one->told = index;
+	}
+}
+
+/* It must not be read; its Stat may be. */
+static void hidden_cb(struct zk_fetch *f, const struct zk_fetched *r)
+{
+	struct zk_dirty *one = kv_container_of(f, struct zk_dirty, fetch);
+	struct zk_watch *zw = one->owner;
+	struct slice key = zk_watch_key(zw, f->path);
+	struct kv_err err;
+
+	if (r->error == ZK_OK) {
+		tell_hidden(zw, one, key, &r->data.stat);
+	} else if (r->error == ZK_NO_NODE) {
+		tell_gone(zw, one, key, r->zxid);
+	} else {
+		(void)zk_fail(&err, r->error, f->path);
+		zk_watch_fail(zw, &err);
+		return;
+	}
+	finish(zw, one);
 }
 
 static void looked_cb(struct zk_fetch *f, const struct zk_fetched *r)
@@ -245,20 +296,18 @@ static void looked_cb(struct zk_fetch *f, const struct zk_fetched *r)
 		tell_znode(zw, one, later, key, &r->data);
 	} else if (r->error == ZK_NO_NODE) {
 		tell_gone(zw, one, key, r->zxid);
-	} else if (r->error != ZK_NO_AUTH) {
+	} else if (r->error == ZK_NO_AUTH) {
+		f->op = ZK_OP_EXISTS;
+		f->done = hidden_cb;
+		zk_fetch_add(&zw->fetcher, f);
+		zk_watch_later(zw);
+		return;
+	} else {
 		(void)zk_fail(&err, r->error, f->path);
 		zk_watch_fail(zw, &err);
+		return;
 	}
-	if (zw->phase == ZK_WATCH_ENDED) {
-		return; /* all of them are freed */
-	}
-	if (later != NULL) {
-		later->told = one->told;
-		/* What came since and went again may have been seen. */
-		later->told_gone = one->told_gone && !later->created;
-	}
-	zk_dirties_done(&zw->dirties, one);
-	zk_watch_later(zw);
+	finish(zw, one);
 }
 
 static void pump(struct zk_watch *zw)

@@ -43,6 +43,19 @@ static void fail_text(struct zk_fetcher *f, int status, const char *text)
 
 /* ---- answers ------------------------------------------------------------- */
 
+static void get_acl(struct jute_in *in, struct zk_fetched *r)
+{
+	const uint8_t *from = in->p;
+	size_t n = jute_get_count(in, ZK_ACL_LEAST);
+	struct zk_acl acl;
+
+	while (n-- > 0 && !in->failed) {
+		zk_get_acl(in, &acl);
+	}
+	r->acl = slice_of(from, (size_t)(in->p - from));
+	zk_get_stat(in, &r->data.stat);
+}
+
 static void get_body(enum zk_op op, struct jute_in *in, bool multi,
 		     struct zk_fetched *r)
 {
@@ -50,6 +63,8 @@ static void get_body(enum zk_op op, struct jute_in *in, bool multi,
 
 	if (op == ZK_OP_GET_DATA) {
 		zk_get_data(in, &r->data);
+	} else if (op == ZK_OP_GET_ACL) {
+		get_acl(in, r);
 	} else if (op == ZK_OP_EXISTS) {
 		zk_get_stat(in, &r->data.stat);
 	} else {
@@ -146,13 +161,18 @@ static void put_single(struct fetch_call *c, const struct zk_fetch *one)
 	    one->op == ZK_OP_GET_CHILDREN ? ZK_OP_GET_CHILDREN2 : one->op;
 
 	zk_call_begin(&c->call, op);
-	zk_put_path_watch(&c->call.frame, one->path, one->watch);
+	if (op == ZK_OP_GET_ACL) {
+		zk_put_path(&c->call.frame, one->path);
+	} else {
+		zk_put_path_watch(&c->call.frame, one->path, one->watch);
+	}
 }
 
 /* Fits into a multiRead: the server knows but these two in it. */
 static bool is_for_multi(const struct zk_fetcher *f, const struct zk_fetch *one)
 {
-	return f->multi && !one->watch && one->op != ZK_OP_EXISTS;
+	return f->multi && !one->watch &&
+	       (one->op == ZK_OP_GET_DATA || one->op == ZK_OP_GET_CHILDREN);
 }
 
 static void move_next(struct zk_fetcher *f, struct fetch_call *c)

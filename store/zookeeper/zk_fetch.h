@@ -19,12 +19,13 @@ struct zk_fetched {
 			  of this header */
 	struct zk_data data;  /* GET_DATA, EXISTS (data.stat alone) */
 	struct jute_in names; /* GET_CHILDREN: the vector of names */
+	struct slice acl;     /* GET_ACL: the vector, its count included */
 };
 
 /* Caller-owned; path stays until done. */
 struct zk_fetch {
 	struct list link;
-	enum zk_op op; /* GET_DATA, GET_CHILDREN, EXISTS */
+	enum zk_op op; /* GET_DATA, GET_CHILDREN, EXISTS, GET_ACL */
 	bool watch;    /* leaves a watch (then it is a single request) */
 	struct slice path;
 	void (*done)(struct zk_fetch *f, const struct zk_fetched *r);

@@ -130,19 +130,30 @@ static bool keep(struct zk_gather *g, struct zk_told *t, struct slice value,
 	return true;
 }
 
-bool zk_gather_put(struct zk_gather *g, struct slice key, struct slice value,
-		   struct slice attrs, uint64_t index,
-		   struct store_version version)
+struct zk_told *zk_gather_put(struct zk_gather *g, struct slice key,
+			      struct slice value, struct slice attrs,
+			      uint64_t index, struct store_version version)
+{
+	struct zk_told *t = add(g, key, index);
+
+	if (t == NULL) {
+		return NULL;
+	}
+	t->kind = ZK_TOLD_PUT;
+	t->version = version;
+	t->dropped = g->held + value.n + attrs.n > ZK_GATHER_HELD;
+	return t->dropped || keep(g, t, value, attrs) ? t : NULL;
+}
+
+bool zk_gather_hidden(struct zk_gather *g, struct slice key, uint64_t index)
 {
 	struct zk_told *t = add(g, key, index);
 
 	if (t == NULL) {
 		return false;
 	}
-	t->kind = ZK_TOLD_PUT;
-	t->version = version;
-	t->dropped = g->held + value.n + attrs.n > ZK_GATHER_HELD;
-	return t->dropped || keep(g, t, value, attrs);
+	t->kind = ZK_TOLD_HIDDEN;
+	return true;
 }
 
 bool zk_gather_delete(struct zk_gather *g, struct slice key, uint64_t index,
@@ -214,6 +225,22 @@ bool zk_gather_fill(struct zk_gather *g, struct zk_told *t, struct slice value,
 	return keep(g, t, value, attrs);
 }
 
+bool zk_gather_set_attrs(struct zk_gather *g, struct zk_told *t,
+			 struct slice attrs)
+{
+	uint8_t *old = t->value;
+	size_t had = t->value_n + t->attrs_n;
+
+	PRE(old != NULL);
+	if (!keep(g, t, slice_of(old, t->value_n), attrs)) {
+		t->value = old;
+		return false;
+	}
+	g->held -= had;
+	kv_free(old);
+	return true;
+}
+
 static int add_change(struct store_batch *b, size_t *cap,
 		      const struct zk_told *t)
 {
@@ -227,7 +254,10 @@ static int add_change(struct store_batch *b, size_t *cap,
 			 t->attrs_n))) {
 		return KV_NO_MEMORY;
 	}
-	c->action = t->kind == ZK_TOLD_PUT ? STORE_SET : STORE_DELETE;
+	c->action = t->kind == ZK_TOLD_PUT || t->kind == ZK_TOLD_HIDDEN
+			? STORE_SET
+			: STORE_DELETE;
+	c->unreadable = t->kind == ZK_TOLD_HIDDEN;
 	c->inferred = t->kind == ZK_TOLD_INFERRED;
 	c->index = t->index;
 	c->version = t->version;
@@ -248,7 +278,7 @@ static int fill_batch(const struct zk_gather *g, struct store_batch *b,
 	for (i = g->staged_pos; i < g->n_staged; i++) {
 		const struct zk_told *t = g->staged[i];
 
-		PRE(!t->dropped);
+		PRE(t->skip || (!t->dropped && !t->lacks_acl));
 		if (must_announce(g, t)) {
 			b->relisted = true;
 			b->inferred_deletes = g->inferred;

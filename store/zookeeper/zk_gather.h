@@ -16,6 +16,7 @@
 
 enum zk_told_kind {
 	ZK_TOLD_PUT,
+	ZK_TOLD_HIDDEN, /* a put of what must not be read */
 	ZK_TOLD_DELETE,
 	ZK_TOLD_INFERRED, /* a delete concluded from absence */
 };
@@ -27,6 +28,8 @@ struct zk_told {
 	struct store_version version;
 	enum zk_told_kind kind;
 	bool dropped; /* its value has to be read again */
+	bool lacks_acl;
+	bool is_null; /* its data */
 	bool skip;    /* what was read again is newer: told by another one */
 	struct slice key;
 	uint8_t *value; /* value, then attrs; NULL: none */
@@ -59,10 +62,13 @@ struct zk_gather {
 
 void zk_gather_free(struct zk_gather *g);
 
-/* A change that was found. False: no memory. */
-bool zk_gather_put(struct zk_gather *g, struct slice key, struct slice value,
-		   struct slice attrs, uint64_t index,
-		   struct store_version version) KV_MUSTCHECK;
+/* A change that was found. NULL, false: no memory. */
+struct zk_told *zk_gather_put(struct zk_gather *g, struct slice key,
+			      struct slice value, struct slice attrs,
+			      uint64_t index,
+			      struct store_version version) KV_MUSTCHECK;
+bool zk_gather_hidden(struct zk_gather *g, struct slice key,
+		      uint64_t index) KV_MUSTCHECK;
 bool zk_gather_delete(struct zk_gather *g, struct slice key, uint64_t index,
 		      bool inferred) KV_MUSTCHECK;
 
@@ -70,11 +76,13 @@ bool zk_gather_delete(struct zk_gather *g, struct slice key, uint64_t index,
 bool zk_gather_is_full(const struct zk_gather *g);
 
 /* Moves the next changes at or below `limit` to `staged`, when it is empty;
- * false: no memory. Those with `dropped` must be given their value (or `skip`)
- * before the batch is made. */
+ * false: no memory. Those with `dropped` or `lacks_acl` must be made whole
+ * (or `skip`) before the batch is made. */
 bool zk_gather_stage(struct zk_gather *g, uint64_t limit) KV_MUSTCHECK;
 bool zk_gather_fill(struct zk_gather *g, struct zk_told *t, struct slice value,
 		    struct slice attrs) KV_MUSTCHECK;
+bool zk_gather_set_attrs(struct zk_gather *g, struct zk_told *t,
+			 struct slice attrs) KV_MUSTCHECK;
 
 /* Everything at or below an index was found and is in here: the last thing said
  * before a unit is told. `known`: of how many keys the inferred deletes are. */

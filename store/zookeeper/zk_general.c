@@ -133,7 +133,8 @@ static bool was_leaf(const struct zk_node *n, const struct zk_stat *s)
 	int32_t both = s->cversion - n->cversion;
 	int32_t more = s->num_children - n->children;
 
-	return n->unseen || (both - more) / 2 >= n->children;
+	return !zk_watch_born_dir(s) &&
+	       (n->unseen || (both - more) / 2 >= n->children);
 }
 
 static void note(struct zk_node *n, const struct zk *zk,
@@ -241,6 +242,7 @@ static void waiting_cb(struct zk_fetch *f, const struct zk_fetched *r)
 static void wait_for_root(struct zk_watch *zw, struct zk_dirty *one)
 {
 	one->fetch.op = ZK_OP_EXISTS;
+	one->fetch.watch = true;
 	one->fetch.done = waiting_cb;
 	zw->general->reads++;
 	zk_fetch_add(&zw->fetcher, &one->fetch);
@@ -286,11 +288,59 @@ static void see_data(struct zk_watch *zw, struct zk_dirty *one,
 	}
 }
 
+/* It must not be read, and is silent; its Stat can be had. */
+static void hidden_cb(struct zk_fetch *f, const struct zk_fetched *r)
+{
+	struct zk_dirty *one = kv_container_of(f, struct zk_dirty, fetch);
+	struct zk_watch *zw = one->owner;
+	struct slice key = zk_watch_key(zw, f->path);
+	const struct zk_stat *s = &r->data.stat;
+	struct zk_node *n;
+	bool ok;
+
+	zw->general->reads--;
+	if (r->error == ZK_NO_NODE) {
+		see_gone(zw, one, r->zxid);
+		return;
+	}
+	if (r->error != ZK_OK) {
+		failed(zw, r->error, f->path);
+		return;
+	}
+	n = node_at(zw, f->path, &ok);
+	if (!ok) {
+		zk_watch_no_memory(zw);
+		return;
+	}
+	if (n != NULL && key.n > 0 &&
+	    !(zw->zk->skip_ephemerals && s->ephemeral_owner != 0)) {
+		uint64_t had = n->index;
+
+		n->is_key = true;
+		n->index = zk_hidden_index(s);
+		if (n->index != had && n->index > told_before(zw)) {
+			(void)zk_watch_hidden(zw, key, n->index);
+		}
+	}
+	if (zw->phase != ZK_WATCH_ENDED) {
+		part_done(zw, one);
+	}
+}
+
+static void look_at_hidden(struct zk_watch *zw, struct zk_dirty *one)
+{
+	one->fetch.op = ZK_OP_EXISTS;
+	one->fetch.watch = false;
+	one->fetch.done = hidden_cb;
+	zw->general->reads++;
+	zk_fetch_add(&zw->fetcher, &one->fetch);
+	zk_fetcher_pump(&zw->fetcher);
+}
+
 static void data_cb(struct zk_fetch *f, const struct zk_fetched *r)
 {
 	struct zk_dirty *one = kv_container_of(f, struct zk_dirty, fetch);
 	struct zk_watch *zw = one->owner;
-	bool ok = true;
 
 	zw->general->reads--;
 	switch (r->error) {
@@ -305,12 +355,7 @@ static void data_cb(struct zk_fetch *f, const struct zk_fetched *r)
 			failed(zw, r->error, f->path);
 			break;
 		}
-		(void)node_at(zw, f->path, &ok); /* it is there */
-		if (!ok) {
-			zk_watch_no_memory(zw);
-		} else {
-			part_done(zw, one);
-		}
+		look_at_hidden(zw, one);
 		break;
 	default:
 		failed(zw, r->error, f->path);

@@ -55,12 +55,15 @@ static bool begin(struct zk_resume *r)
 static bool see_node(struct zk_resume *r, const struct zk_walk_node *n,
 		     struct slice key)
 {
-	uint64_t index = zk_index(r->zw->zk, &n->data);
+	bool hidden = n->error == ZK_NO_AUTH;
+	uint64_t index = hidden ? zk_hidden_index(&n->data.stat)
+				: zk_index(r->zw->zk, &n->data);
 
 	if (index <= r->zw->w->after || index > r->zw->base) {
 		return true;
 	}
-	if (!zk_watch_put(r->zw, key, &n->data, index)) {
+	if (!(hidden ? zk_watch_hidden(r->zw, key, index)
+		     : zk_watch_put(r->zw, key, &n->data, index))) {
 		return false;
 	}
 	if (zk_gather_is_full(&r->zw->gather)) {
@@ -95,7 +98,10 @@ static bool see_missing(struct zk_resume *r, const struct store_pair *known)
 static struct slice front_key(const struct zk_resume *r,
 			      const struct zk_walk_node *n)
 {
-	if (n->error == ZK_NO_NODE ||
+	bool left_out =
+	    r->zw->zk->skip_ephemerals && n->data.stat.ephemeral_owner != 0;
+
+	if (n->error == ZK_NO_NODE || left_out ||
 	    (n->error == ZK_OK && !zk_is_key(r->zw->zk, &n->data))) {
 		return slice_of(NULL, 0);
 	}
@@ -110,8 +116,7 @@ static bool merge_one(struct zk_resume *r, const struct zk_walk_node *n,
 		  : known == NULL ? -1
 				  : slice_cmp(key, known->key);
 
-	/* What must not be read is there. */
-	if (cmp <= 0 && n->error == ZK_OK && !see_node(r, n, key)) {
+	if (cmp <= 0 && !see_node(r, n, key)) {
 		return false;
 	}
 	if (cmp > 0 && !see_missing(r, known)) {

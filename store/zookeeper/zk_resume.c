@@ -106,13 +106,15 @@ static void tell_changed(struct zk_resume *r, struct slice key,
 static void see_child(struct zk_resume *r, struct slice path, struct slice key,
 		      const struct zk_data *d)
 {
-	if ((uint64_t)d->stat.czxid <= r->zw->w->after) {
+	struct zk_watch *zw = r->zw;
+
+	if ((uint64_t)d->stat.czxid <= zw->w->after) {
 		return; /* it was there: known, or of no key */
 	}
-	if (zk_is_key(r->zw->zk, d)) {
+	if (zk_is_key(zw->zk, d)) {
 		tell_changed(r, key, d);
 	}
-	if (r->zw->phase == ZK_WATCH_RESUMING && d->stat.num_children > 0) {
+	if (zw->phase == ZK_WATCH_RESUMING && d->stat.num_children > 0) {
 		(void)zk_look(r, ZK_LOOK_LIST, path);
 	}
 }
@@ -129,6 +131,19 @@ static void see_known(struct zk_resume *r, struct slice key,
 		}
 	} else if (there || f->error == ZK_NO_NODE) {
 		tell_missing(r, key);
+	}
+}
+
+/* It is there; that is all that can be told. */
+static void see_hidden(struct zk_resume *r, struct slice key,
+		       const struct zk_stat *s)
+{
+	const struct zk_watch *zw = r->zw;
+	uint64_t index = zk_hidden_index(s);
+
+	if (index > zw->w->after && index <= zw->base &&
+	    !(zw->zk->skip_ephemerals && s->ephemeral_owner != 0)) {
+		(void)zk_watch_hidden(r->zw, key, index);
 	}
 }
 
@@ -183,7 +198,15 @@ static void see(struct zk_resume *r, const struct look *look,
 	if (key.n == 0) {
 		return;
 	}
-	if (look->role == ZK_LOOK_KNOWN) {
+	if (look->role == ZK_LOOK_HIDDEN) {
+		if (there) {
+			see_hidden(r, key, &f->data.stat);
+		}
+	} else if (f->error == ZK_NO_AUTH) {
+		if (!r->general) {
+			(void)zk_look(r, ZK_LOOK_HIDDEN, path);
+		}
+	} else if (look->role == ZK_LOOK_KNOWN) {
 		see_known(r, key, f);
 	} else if (look->role == ZK_LOOK_CHILD && there) {
 		see_child(r, path, key, &f->data);
@@ -225,8 +248,9 @@ bool zk_look(struct zk_resume *r, enum zk_look_role role, struct slice path)
 	look->role = role;
 	memcpy(look->path, path.p, path.n);
 	look->fetch.path = slice_of(look->path, path.n);
-	look->fetch.op =
-	    role == ZK_LOOK_LIST ? ZK_OP_GET_CHILDREN : ZK_OP_GET_DATA;
+	look->fetch.op = role == ZK_LOOK_LIST	  ? ZK_OP_GET_CHILDREN
+			 : role == ZK_LOOK_HIDDEN ? ZK_OP_EXISTS
+						  : ZK_OP_GET_DATA;
 	look->fetch.done = look_cb;
 	list_init(&look->link);
 	list_push_back(&r->looks, &look->link);

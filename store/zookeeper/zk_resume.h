@@ -15,10 +15,11 @@
 #include "store/zookeeper/zk_watch.h"
 
 enum zk_look_role {
-	ZK_LOOK_KNOWN, /* a known key: changed, gone, or not what it was */
-	ZK_LOOK_DIR,   /* of no known key; its children moved */
-	ZK_LOOK_LIST,  /* the names of its children */
-	ZK_LOOK_CHILD, /* is it new? */
+	ZK_LOOK_KNOWN,	/* a known key: changed, gone, or not what it was */
+	ZK_LOOK_DIR,	/* of no known key; its children moved */
+	ZK_LOOK_LIST,	/* the names of its children */
+	ZK_LOOK_CHILD,	/* is it new? */
+	ZK_LOOK_HIDDEN, /* what must not be read: its Stat */
 };
 
 /* What SetWatches said of a path, bits. */

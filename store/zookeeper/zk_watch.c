@@ -14,15 +14,6 @@
 
 static void step(struct zk_watch *zw);
 
-/* A value that was let go of, on its way again. */
-struct reread {
-	struct zk_fetch fetch;
-	struct list link;
-	struct zk_watch *zw;
-	struct zk_told *told;
-	uint8_t path[];
-};
-
 /* ---- ends ---------------------------------------------------------------- */
 
 /* What a watch may end with; see store_watch_next. */
@@ -37,15 +28,6 @@ static int watch_status(int status)
 		return status;
 	default:
 		return KV_NOT_REACHABLE;
-	}
-}
-
-static void free_rereads(struct zk_watch *zw)
-{
-	struct list *l;
-
-	while ((l = list_pop_front(&zw->rereads)) != NULL) {
-		kv_free(kv_container_of(l, struct reread, link));
 	}
 }
 
@@ -68,7 +50,7 @@ static void let_go(struct zk_watch *zw)
 		zw->way->free(zw);
 		zw->way = NULL;
 	}
-	free_rereads(zw);
+	zk_stage_free(zw);
 	zk_dirties_free(&zw->dirties);
 	zk_gather_free(&zw->gather);
 	store_batch_free(zw->init);
@@ -99,24 +81,6 @@ void zk_watch_fail_text(struct zk_watch *zw, int status, const char *text)
 void zk_watch_no_memory(struct zk_watch *zw)
 {
 	zk_watch_fail_text(zw, KV_NO_MEMORY, "no memory for a watch");
-}
-
-static bool maybe_free(struct zk_watch *zw)
-{
-	if (zw->w != NULL || zw->busy > 0) {
-		return false;
-	}
-	sched_unpost(&zw->task);
-	arena_free(&zw->names);
-	kv_free(zw);
-	return true;
-}
-
-bool zk_watch_unbusy(struct zk_watch *zw)
-{
-	PRE(zw->busy > 0);
-	zw->busy--;
-	return maybe_free(zw);
 }
 
 /* ---- answers ------------------------------------------------------------- */
@@ -208,81 +172,6 @@ static void maybe_sync(struct zk_watch *zw)
 	zw->quiet_ms = KV_MIN(zw->quiet_ms * 2, (uint64_t)QUIET_MAX_MS);
 }
 
-/* ---- what was let go of -------------------------------------------------- */
-
-static void reread_cb(struct zk_fetch *f, const struct zk_fetched *r)
-{
-	struct reread *one = kv_container_of(f, struct reread, fetch);
-	struct zk_watch *zw = one->zw;
-	struct zk_told *t = one->told;
-	bool same = r->error == ZK_OK && zk_is_key(zw->zk, &r->data) &&
-		    zk_index(zw->zk, &r->data) == t->index;
-	struct slice attrs;
-
-	list_remove(&one->link);
-	kv_free(one);
-	/* Of what is other now an event has come. */
-	t->skip = !same;
-	t->dropped = false;
-	if (same) {
-		t->dropped = true;
-		arena_reset(&zw->scratch);
-		if (!zk_watch_attrs(zw, &r->data, &attrs) ||
-		    !zk_gather_fill(&zw->gather, t, r->data.data, attrs)) {
-			zk_watch_no_memory(zw);
-			return;
-		}
-	}
-	if (list_empty(&zw->rereads)) {
-		zk_watch_later(zw);
-	}
-}
-
-static bool reread(struct zk_watch *zw, struct zk_told *t)
-{
-	struct reread *one;
-	struct slice path;
-
-	arena_reset(&zw->scratch);
-	path = zk_path(zw->zk->st, &zw->scratch, t->key);
-	if (path.p == NULL) {
-		return false;
-	}
-	one = kv_calloc(1, sizeof *one + path.n);
-	if (one == NULL) {
-		return false;
-	}
-	one->zw = zw;
-	one->told = t;
-	memcpy(one->path, path.p, path.n);
-	one->fetch.op = ZK_OP_GET_DATA;
-	one->fetch.path = slice_of(one->path, path.n);
-	one->fetch.done = reread_cb;
-	list_init(&one->link);
-	list_push_back(&zw->rereads, &one->link);
-	zk_fetch_add(&zw->fetcher, &one->fetch);
-	return true;
-}
-
-/* True: all values of what is staged are here. */
-static bool have_values(struct zk_watch *zw)
-{
-	struct zk_gather *g = &zw->gather;
-	size_t i;
-
-	if (!list_empty(&zw->rereads)) {
-		return false;
-	}
-	for (i = g->staged_pos; i < g->n_staged; i++) {
-		if (g->staged[i]->dropped && !reread(zw, g->staged[i])) {
-			zk_watch_no_memory(zw);
-			return false;
-		}
-	}
-	zk_fetcher_pump(&zw->fetcher);
-	return zw->phase != ZK_WATCH_ENDED && list_empty(&zw->rereads);
-}
-
 /* ---- steps --------------------------------------------------------------- */
 
 /* Everything up to there was found. */
@@ -303,7 +192,7 @@ static bool hand_out(struct zk_watch *zw)
 		zk_watch_no_memory(zw);
 		return true;
 	}
-	if (!have_values(zw)) {
+	if (!zk_stage_is_whole(zw)) {
 		return true;
 	}
 	if (zk_gather_take(&zw->gather, limit, &b) != KV_OK) {
@@ -399,7 +288,7 @@ static struct zk_watch *watch_new(struct store_watch *w)
 	zw->quiet_ms = QUIET_MS;
 	zw->fetcher.failed = fetcher_failed_cb;
 	zw->fetcher.ctx = zw;
-	list_init(&zw->rereads);
+	list_init(&zw->staging);
 	zk_watch_open_init(zw);
 	zk_dirties_init(&zw->dirties);
 	return zw;
@@ -448,6 +337,6 @@ void zk_unwatch(struct store_watch *w)
 		let_go(zw);
 	}
 	sched_unpost(&zw->task);
-	zw->w = NULL;
-	(void)maybe_free(zw);
+	arena_free(&zw->names);
+	kv_free(zw);
 }

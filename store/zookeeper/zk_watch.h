@@ -2,6 +2,7 @@
  *
  *   zk_watch.c    handing out, ends
  *   zk_watch_open.c  the way to the first batch; what of a znode is told
+ *   zk_stage.c    what a change still lacks: ACLs, values let go of
  *   zk_fast.c     finds changes by one recursive watch
  *   zk_general.c  finds changes by a watch on each znode
  *   zk_resume.c   what changed between the index to resume after and now:
@@ -60,7 +61,7 @@ struct zk_way_ops {
 
 struct zk_watch {
 	struct zk *zk;
-	struct store_watch *w;	 /* NULL: let go of */
+	struct store_watch *w;
 	struct store_next *next; /* the pull that waits */
 	enum zk_watch_phase phase;
 	struct kv_err err;
@@ -88,14 +89,13 @@ struct zk_watch {
 
 	struct store_batch *init; /* first batch, until handed out */
 	struct zk_gather gather;
-	struct list rereads; /* values that were let go of, read again */
+	struct list staging; /* zk_stage.c: what is read for the staged */
 	struct arena scratch;
 
 	/* Pages of known keys were asked for: nobody may be answered before
 	 * they came, as they are the caller's. */
 	bool held;
 	bool canceled; /* the pull, meanwhile */
-	unsigned busy; /* others that call back: freed after the last one */
 };
 
 /* The watch ends with that error (mapped to those that watches have). */
@@ -103,12 +103,17 @@ void zk_watch_fail(struct zk_watch *zw, const struct kv_err *err);
 void zk_watch_fail_text(struct zk_watch *zw, int status, const char *text);
 void zk_watch_no_memory(struct zk_watch *zw);
 
+/* zk_stage.c: are the changes that are staged whole? Else it reads what they
+ * lack, and the step function runs when it is there. */
+bool zk_stage_is_whole(struct zk_watch *zw);
+void zk_stage_free(struct zk_watch *zw);
+
 /* zk_watch_open.c */
 void zk_watch_open_init(struct zk_watch *zw);
 void zk_watch_open(struct zk_watch *zw);
 /* Of what was read, in the scratch arena. False: no memory. */
 bool zk_watch_attrs(struct zk_watch *zw, const struct zk_data *d,
-		    struct slice *out) KV_MUSTCHECK;
+		    struct slice acl, struct slice *out) KV_MUSTCHECK;
 
 /* The step function runs on a later turn. */
 void zk_watch_later(struct zk_watch *zw);
@@ -120,19 +125,24 @@ void zk_watch_armed(struct zk_watch *zw, uint64_t zxid,
 /* All up to base is in `gather`, as a unit. */
 void zk_watch_resumed(struct zk_watch *zw, uint64_t known);
 
-/* One who called back later has done so. True: zw is gone. */
-bool zk_watch_unbusy(struct zk_watch *zw);
-
 /* The key of a path if this watch tells of it, else n == 0. */
 struct slice zk_watch_key(const struct zk_watch *zw, struct slice path);
 
 /* Can all that was told be found again by asking for the known keys alone? */
 bool zk_watch_can_diff(const struct zk_watch *zw);
 
+/* Made in one transaction with its children: nobody has seen it as a leaf. */
+static inline bool zk_watch_born_dir(const struct zk_stat *s)
+{
+	return s->num_children > 0 && s->pzxid == s->czxid;
+}
+
 /* A znode that is a key was read: to be told. False: no memory, the watch has
  * ended. */
 bool zk_watch_put(struct zk_watch *zw, struct slice key,
 		  const struct zk_data *d, uint64_t index);
+/* One that is a key and must not be read. */
+bool zk_watch_hidden(struct zk_watch *zw, struct slice key, uint64_t index);
 bool zk_watch_delete(struct zk_watch *zw, struct slice key, uint64_t index,
 		     bool inferred);
 

@@ -27,24 +27,37 @@ struct slice zk_watch_key(const struct zk_watch *zw, struct slice path)
 	return slice_below(key, zw->w->dir) ? key : none;
 }
 
-/* In the scratch arena. False: no memory. */
 bool zk_watch_attrs(struct zk_watch *zw, const struct zk_data *d,
-		    struct slice *out)
+		    struct slice acl, struct slice *out)
 {
 	*out = slice_of(NULL, 0);
 	return !zw->zk->attrs ||
-	       zk_attrs_of(&zw->scratch, d->null, *out, out, NULL) == KV_OK;
+	       zk_attrs_of(&zw->scratch, d->null, acl, out, NULL) == KV_OK;
 }
 
 bool zk_watch_put(struct zk_watch *zw, struct slice key,
 		  const struct zk_data *d, uint64_t index)
 {
+	struct zk_told *t = NULL;
 	struct slice attrs;
 
 	arena_reset(&zw->scratch);
-	if (!zk_watch_attrs(zw, d, &attrs) ||
-	    !zk_gather_put(&zw->gather, key, d->data, attrs, index,
-			   zk_version(&d->stat))) {
+	if (zk_watch_attrs(zw, d, slice_of(NULL, 0), &attrs)) {
+		t = zk_gather_put(&zw->gather, key, d->data, attrs, index,
+				  zk_version(&d->stat));
+	}
+	if (t == NULL) {
+		zk_watch_no_memory(zw);
+		return false;
+	}
+	t->is_null = d->null;
+	t->lacks_acl = zw->zk->copy_acls;
+	return true;
+}
+
+bool zk_watch_hidden(struct zk_watch *zw, struct slice key, uint64_t index)
+{
+	if (!zk_gather_hidden(&zw->gather, key, index)) {
 		zk_watch_no_memory(zw);
 		return false;
 	}
@@ -82,7 +95,7 @@ static bool add_present(struct zk_watch *zw, struct store_batch *b,
 
 	arena_reset(&zw->scratch);
 	c = store_batch_add(b, &cap, zw->w->key, d->data);
-	if (c == NULL || !zk_watch_attrs(zw, d, &attrs) ||
+	if (c == NULL || !zk_watch_attrs(zw, d, slice_of(NULL, 0), &attrs) ||
 	    !store_attrs_set(&b->arena, &c->attrs, attrs)) {
 		return false;
 	}
