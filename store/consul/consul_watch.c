@@ -463,13 +463,16 @@ static void start_round(struct consul_watch *cw)
 void watch_planned(struct consul_watch *cw)
 {
 	uint64_t now = sched_now(cw->c->st->sched);
+	/* Who resumes waits to hear that all was compared. */
+	bool first = !cw->resumed && cw->w->after != 0;
 
+	cw->resumed = true;
 	if (cw->plan_n > 0) {
 		step(cw);
 		return;
 	}
 	cw->told = cw->verified;
-	if ((cw->next->want != 0 && cw->next->want <= cw->told) ||
+	if (first || (cw->next->want != 0 && cw->next->want <= cw->told) ||
 	    now - cw->marked_ms > SILENCE_MS) {
 		hand_mark(cw, false, false);
 	} else {

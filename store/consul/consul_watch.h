@@ -59,12 +59,13 @@ struct consul_watch {
 	struct arena arena;
 	struct slice prefix; /* stored names begin with it (one_key: are it) */
 	bool one_key;
-	bool opened; /* the first batch was given */
-	bool blank;  /* what was known as of `told` was never listed */
-	bool exact;  /* known has come from the caller: its indexes are true */
-	bool asked;  /* ... who was asked for it ... */
-	bool asking; /* ... or is being asked: an answer is due */
-	bool ended;  /* nobody wants it any more */
+	bool opened;  /* the first batch was given */
+	bool blank;   /* what was known as of `told` was never listed */
+	bool exact;   /* known has come from the caller: its indexes are true */
+	bool resumed; /* the first look since `after` was told of */
+	bool asked;   /* ... who was asked for it ... */
+	bool asking;  /* ... or is being asked: an answer is due */
+	bool ended;   /* nobody wants it any more */
 	struct slice known_after;
 	struct arena after_arena;
 	uint64_t epoch;
