@@ -1,6 +1,7 @@
 /* place.c: see place.h.
  *
  *   place --> etcd: etcd_server, a store of its own on a loop, etcdctl watch
+ *         |-> Consul: consul_server, a store of its own likewise
  *         |-> ZooKeeper: zk_server, zk_hand, zk_log
  *         \-> sqlite: a file, a connection of its own, a table with triggers
  */
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "store/consul/consul.h"
 #include "store/etcd/etcd.h"
 #include "store/store.h"
 #include "tests/fixtures/zk_hand.h"
@@ -32,6 +34,7 @@ struct place {
 	sqlite3_stmt *put, *del;
 
 	struct etcd_server *server;
+	struct consul_server *consul;
 	uv_loop_t loop;
 	struct sched *sched;
 	struct store_registry registry;
@@ -64,6 +67,9 @@ const char *place_missing(enum place_kind kind)
 	case PLACE_ETCD:
 		return etcd_server_available() ? NULL
 					       : "no etcd and etcdctl here";
+	case PLACE_CONSUL:
+		return consul_server_program() != NULL ? NULL
+						       : "no consul here";
 	case PLACE_ZK:
 		return zk_server_missing(false);
 	case PLACE_SQLITE:
@@ -205,26 +211,35 @@ static void close_store(struct place *p)
 	p->store = NULL;
 }
 
-static void etcd_start(struct place *p, bool killed)
+static void start_store(struct place *p, const struct store_ops *ops)
 {
-	struct etcd_options o = {.fsync = killed};
 	struct kv_err err = {0};
 
-	p->server = etcd_server_start(&o);
 	if (uv_loop_init(&p->loop) != 0 ||
 	    uv_timer_init(&p->loop, &p->timer) != 0 ||
 	    (p->sched = sched_uv_open(&p->loop)) == NULL ||
-	    store_register(&p->registry, &store_etcd_ops, &err) != KV_OK) {
+	    store_register(&p->registry, ops, &err) != KV_OK) {
 		give_up("no loop: %s", err.text);
 	}
 	open_store(p);
 }
 
-static void etcd_end(struct place *p)
+static void etcd_start(struct place *p, bool killed)
 {
-	if (p->watch > 0) {
-		process_kill(p->watch);
-	}
+	struct etcd_options o = {.fsync = killed};
+
+	p->server = etcd_server_start(&o);
+	start_store(p, &store_etcd_ops);
+}
+
+static void consul_start(struct place *p)
+{
+	p->consul = consul_server_start(&(struct consul_options){0});
+	start_store(p, &store_consul_ops);
+}
+
+static void end_store(struct place *p)
+{
 	if (p->store != NULL) {
 		close_store(p);
 	}
@@ -233,7 +248,21 @@ static void etcd_end(struct place *p)
 	(void)uv_run(&p->loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&p->loop);
 	store_registry_free(&p->registry);
+}
+
+static void etcd_end(struct place *p)
+{
+	if (p->watch > 0) {
+		process_kill(p->watch);
+	}
+	end_store(p);
 	etcd_server_free(p->server);
+}
+
+static void consul_end(struct place *p)
+{
+	end_store(p);
+	consul_server_free(p->consul);
 }
 
 static void on_written(struct store_write *req)
@@ -247,7 +276,7 @@ static void on_late(uv_timer_t *t)
 	(void)t;
 }
 
-static void etcd_write(struct place *p, const struct place_op *ops, size_t n)
+static void write_store(struct place *p, const struct place_op *ops, size_t n)
 {
 	struct store_op so[OPS_MAX];
 	struct store_write w;
@@ -278,6 +307,62 @@ static void etcd_write(struct place *p, const struct place_op *ops, size_t n)
 	if (w.err.status != KV_OK) {
 		give_up("a write fails: %s", w.err.text);
 	}
+}
+
+/* As many at a time as any server takes. */
+static void consul_write(struct place *p, const struct place_op *ops, size_t n)
+{
+	for (size_t i = 0; i < n; i += 64) {
+		write_store(p, ops + i, KV_MIN(n - i, (size_t)64));
+	}
+}
+
+static void on_scanned(struct store_scan *req)
+{
+	*(bool *)req->data = true;
+}
+
+/* What there is now. */
+static void consul_replay(struct place *p,
+			  void (*each)(void *ctx, const char *name,
+				       const char *value, size_t n),
+			  void *ctx)
+{
+	struct store_scan scan;
+	struct arena after = {0};
+	bool more = true;
+	bool done;
+
+	memset(&scan, 0, sizeof scan);
+	while (more) {
+		done = false;
+		scan.dir = slice_str(p->prefix);
+		scan.cb = on_scanned;
+		scan.data = &done;
+		if (store_scan(p->store, &scan) != KV_OK) {
+			give_up("a scan is refused: %s", scan.err.text);
+		}
+		while (!done) {
+			(void)uv_run(&p->loop, UV_RUN_ONCE);
+		}
+		if (scan.err.status != KV_OK) {
+			give_up("a scan fails: %s", scan.err.text);
+		}
+		for (size_t i = 0; i < scan.page->n; i++) {
+			const struct store_pair *pair = &scan.page->pairs[i];
+			char *name = kv_memdup(pair->key.p, pair->key.n);
+			char *value = kv_memdup(pair->value.p, pair->value.n);
+
+			each(ctx, name + strlen(p->prefix), value,
+			     pair->value.n);
+			scan.after = slice_dup(&after, pair->key);
+			kv_free(name);
+			kv_free(value);
+		}
+		more = scan.page->more;
+		store_page_free(scan.page);
+	}
+	arena_free(&after);
 }
 
 /* etcdctl resumes its watch by itself when the server was away. */
@@ -478,6 +563,9 @@ struct place *place_open(enum place_kind kind, const char *tag, bool killed)
 	case PLACE_ETCD:
 		etcd_start(p, killed);
 		break;
+	case PLACE_CONSUL:
+		consul_start(p);
+		break;
 	case PLACE_ZK:
 		zk_start(p);
 		break;
@@ -496,6 +584,9 @@ void place_free(struct place *p)
 	switch (p->kind) {
 	case PLACE_ETCD:
 		etcd_end(p);
+		break;
+	case PLACE_CONSUL:
+		consul_end(p);
 		break;
 	case PLACE_ZK:
 		zk_end(p);
@@ -517,6 +608,10 @@ void place_uri(const struct place *p, const char *prefix,
 	case PLACE_ETCD:
 		(void)snprintf(buf, PLACE_URI_MAX, "etcd://%s%s",
 			       etcd_server_endpoints(p->server), prefix);
+		break;
+	case PLACE_CONSUL:
+		(void)snprintf(buf, PLACE_URI_MAX, "consul://127.0.0.1:%d%s",
+			       consul_server_port(p->consul), prefix);
 		break;
 	case PLACE_ZK:
 		(void)snprintf(buf, PLACE_URI_MAX, "zk://%s%s",
@@ -542,7 +637,10 @@ void place_write(struct place *p, const struct place_op *ops, size_t n)
 {
 	switch (p->kind) {
 	case PLACE_ETCD:
-		etcd_write(p, ops, n);
+		write_store(p, ops, n);
+		break;
+	case PLACE_CONSUL:
+		consul_write(p, ops, n);
 		break;
 	case PLACE_ZK:
 		zk_write_ops(p, ops, n);
@@ -572,6 +670,9 @@ void place_replay(struct place *p,
 	case PLACE_ETCD:
 		etcd_replay(p, each, ctx);
 		break;
+	case PLACE_CONSUL:
+		consul_replay(p, each, ctx);
+		break;
 	case PLACE_ZK:
 		zk_replay(p, each, ctx);
 		break;
@@ -591,6 +692,10 @@ void place_kill(struct place *p)
 		return;
 	}
 	close_store(p);
+	if (p->kind == PLACE_CONSUL) {
+		consul_server_kill(p->consul);
+		return;
+	}
 	etcd_server_kill(p->server, 0);
 }
 
@@ -602,7 +707,11 @@ void place_restart(struct place *p)
 		zk_open_hand(p);
 		return;
 	}
-	etcd_server_restart(p->server, 0);
+	if (p->kind == PLACE_CONSUL) {
+		consul_server_restart(p->consul);
+	} else {
+		etcd_server_restart(p->server, 0);
+	}
 	open_store(p);
 }
 

@@ -1,7 +1,7 @@
-/* place.h: one end of a route in tests with real stores: an etcd or a ZooKeeper
- * server, or a file, with a way to write to it that is not the agent's, and a
- * record of all that happened below a prefix that is not the product's own
- * watch.
+/* place.h: one end of a route in tests with real stores: an etcd, a ZooKeeper
+ * or a Consul server, or a file, with a way to write to it that is not the
+ * agent's, and a record of all that happened below a prefix that is not the
+ * product's own watch.
  *
  *   place_open -> write ..., record, kill, restart -> replay -> free
  *
@@ -9,13 +9,16 @@
  * sqlite: written through libsqlite3, recorded by triggers of the test's own.
  * ZooKeeper: written through libzookeeper in one multi, recorded by the server
  * itself: its transaction log. Null data is no value.
+ * Consul: written through store.h; it has no record: what stands there at the
+ * end is all that a replay gives.
  */
 #ifndef KV_TEST_PLACE_H
 #define KV_TEST_PLACE_H
 
+#include "tests/fixtures/consul_server.h"
 #include "tests/fixtures/etcd_server.h"
 
-enum place_kind { PLACE_SQLITE, PLACE_ETCD, PLACE_ZK };
+enum place_kind { PLACE_SQLITE, PLACE_ETCD, PLACE_ZK, PLACE_CONSUL };
 
 #define PLACE_URI_MAX (TEMP_PATH_MAX + 64)
 
