@@ -203,7 +203,8 @@ static void set_caps(struct store *st, const struct consul *c)
 	/* A key's bytes may be six each in JSON. */
 	caps->max_value =
 	    KV_MIN(CONSUL_MAX_VALUE, (room - caps->max_key * 6) / 4 * 3);
-	caps->write_timeout_ms = 30000;
+	/* A server looks for a leader for so long (rpc_hold_timeout, 7 s). */
+	caps->write_timeout_ms = 10000;
 	caps->scan_page = CONSUL_PAGE;
 }
 
