@@ -782,7 +782,8 @@ static void move_on(struct apply *a)
 	env->reached = KV_MAX(env->reached, a->batch->index);
 	if (a->park == NULL || a->park == a || apply_is_idle(a->park)) {
 		/* What a watch has told is what there is. */
-		env->cp.exact = env->cp.exact || env->reached > env->cp.index;
+		env->cp.exact = env->reached >= env->dropped_to &&
+				(env->cp.exact || env->reached > env->cp.index);
 		env->cp.index = KV_MAX(env->cp.index, env->reached);
 	}
 }

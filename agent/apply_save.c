@@ -195,12 +195,24 @@ static void gather_conflict(struct apply *a, const struct batch_item *it,
 	journal(a->env, it, &g->conflicts[c->n_conflicts++]);
 }
 
+/* A key that the source had as of the checkpoint, and that the ledger names no
+ * more, as it was read at a later state. */
+static void note_row(struct route_env *env, const struct state_row *row)
+{
+	if ((row->kind == STATE_ROW_NONE || row->kind == STATE_ROW_GONE) &&
+	    row->source_index > env->cp.index) {
+		env->dropped_to = KV_MAX(env->dropped_to, row->source_index);
+		env->cp.exact = false;
+	}
+}
+
 static void gather_item(struct apply *a, struct batch_item *it,
 			struct gather *g, struct state_commit *c)
 {
 	struct route_env *env = a->env;
 
 	if (it->has_row) {
+		note_row(env, &it->row);
 		g->rows[c->n_rows++] = saved_row(a, it);
 	}
 	if (it->has_row && twin_row(env, it, &g->twin_rows[c->n_twin_rows])) {
@@ -289,6 +301,16 @@ static void gather_intents(struct apply *a, struct state_commit *c,
 	}
 }
 
+static bool any_yielded(const struct state_commit *c)
+{
+	for (size_t i = 0; i < c->n_rows; i++) {
+		if (c->rows[i].kind == STATE_ROW_YIELDED) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Builds what is saved; false: no memory. */
 static bool save_prepare(struct apply *a)
 {
@@ -311,7 +333,7 @@ static bool save_prepare(struct apply *a)
 	a->save->count = c->n_quarantine + c->n_unquarantine + c->n_foreign +
 				 c->n_unforeign + c->n_conflicts >
 			     0 ||
-			 a->env->yielded > 0;
+			 a->env->yielded > 0 || any_yielded(c);
 	return true;
 }
 

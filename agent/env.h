@@ -58,6 +58,10 @@ struct route_env {
 	/* As cp.index, but for keys that are parked (see apply.h). */
 	uint64_t reached;
 	uint64_t saved;
+	/* The greatest source index of which a row spoke that was dropped or
+	 * made a tombstone: until the checkpoint is there, that key is not
+	 * named by the ledger, and the source may have had it. */
+	uint64_t dropped_to;
 	uint64_t keys;	     /* ledger rows, as last counted */
 	uint64_t quarantine; /* entries now */
 	uint64_t foreign;

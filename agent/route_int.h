@@ -84,9 +84,6 @@ struct route {
 	int exit_status;
 	uint64_t end_index;
 	struct store_known known;
-	uint64_t known_at; /* the watch's `after` */
-	bool known_exact;  /* the ledger may name all */
-	bool known_all;	   /* ... and does */
 	struct worker_job known_job;
 	struct arena known_after;
 	struct slice known_key;
@@ -148,5 +145,10 @@ void route_stage_maybe_restart(struct route *r);
 /* route_load.c */
 void route_load_start(struct route *r);
 void route_known_init(struct route *r);
+/* Do the pages of r->known name every key that the source had as of `after`?
+ * What is on its way is not in the ledger yet; what is yielded or quarantined
+ * is left out of the pages, as the fuse counts what they name; what a filter
+ * leaves out is in neither. */
+bool route_known_all(const struct route *r, uint64_t after);
 
 #endif /* KV_ROUTE_INT_H */

@@ -269,11 +269,6 @@ static void known_work(struct worker_job *job)
 	if (r->known_err.status != KV_OK) {
 		return;
 	}
-	if (r->known_exact &&
-	    state_ledger_names_all(r->env.state, r->env.route, r->known_at,
-				   &r->known_all, &r->known_err) != KV_OK) {
-		return;
-	}
 	if (r->env.mapping != MAPPING_NONE) {
 		known_sorted_work(r);
 		r->known_more = r->known_n == KNOWN_ROWS;
@@ -322,9 +317,6 @@ static void known_done(struct worker_job *job)
 	int status = r->known_err.status;
 
 	r->known_busy = false;
-	if (r->known_key.n == 0) {
-		r->known.complete = r->known_all;
-	}
 	if (status == KV_OK) {
 		page = known_build(r);
 		status = page == NULL ? KV_NO_MEMORY : KV_OK;
@@ -334,15 +326,13 @@ static void known_done(struct worker_job *job)
 	route_stage_maybe_restart(r);
 }
 
-/* May it be that the ledger names every key that the source had when the watch
- * goes on? What is on its way is not in the ledger, and what a filter leaves
- * out is never. */
-static bool is_exact(const struct route *r)
+bool route_known_all(const struct route *r, uint64_t after)
 {
 	const struct state_checkpoint *cp = &r->env.cp;
 
 	return r->stage == STAGE_FOLLOW && cp->complete && cp->exact &&
-	       r->known_at >= cp->index && follow_is_idle(&r->follow) &&
+	       after >= cp->index && follow_is_idle(&r->follow) &&
+	       r->env.quarantine == 0 && r->env.yielded == 0 &&
 	       r->p.conf->n_include == 0 && r->p.conf->n_exclude == 0;
 }
 
@@ -356,8 +346,6 @@ static void known_next(struct store_known *known, struct slice after,
 	PRE(!r->known_busy);
 	arena_reset(&r->known_after);
 	r->known_busy = true;
-	r->known_exact = after.n == 0 && is_exact(r);
-	r->known_all = false;
 	r->known_page = page;
 	r->known_ctx = ctx;
 	kv_err_clear(&r->known_err);

@@ -138,6 +138,7 @@ static void note_origins(struct route *r)
 	if (r->env.new_source) {
 		cp->index = 0;
 		cp->source_index = 0;
+		r->env.dropped_to = 0;
 		cp->complete = false;
 		r->env.saved = 0;
 		r->env.reached = 0;
@@ -443,7 +444,7 @@ static void open_watch(struct route *r, enum follow_mode mode, uint64_t after)
 	struct kv_err err = {0};
 
 	r->watch_lost = false;
-	r->known_at = after;
+	r->known.complete = route_known_all(r, after);
 	if (follow_open(&r->follow, mode, after, &r->known) != KV_OK) {
 		r->watch_lost = true;
 		(void)kv_fail(&err, KV_NO_MEMORY, "no memory for a watch");
@@ -706,6 +707,7 @@ static void reconciled(struct route *r)
 	cp->index = KV_MAX(cp->index, r->follow.mode == FOLLOW_OFF
 					  ? seed_source_low(&r->seed)
 					  : r->follow.position);
+	cp->exact = cp->exact && r->env.dropped_to <= cp->index;
 	cp->counters.reconciles++;
 	LOG_INFO("reconciled", LOG_S("route", r->p.conf->name),
 		 LOG_U("index", cp->index), LOG_U("scanned", r->seed.scanned),

@@ -332,24 +332,6 @@ int state_count_lists(struct state *st, int64_t route,
 	return status;
 }
 
-int state_ledger_names_all(struct state *st, int64_t route, uint64_t index,
-			   bool *all, struct kv_err *err)
-{
-	struct state_list_counts counts;
-	int status = state_count_lists(st, route, &counts, err);
-	struct sql q;
-
-	*all = false;
-	if (status != KV_OK || counts.quarantine > 0 || counts.yielded > 0) {
-		return status;
-	}
-	q = sql_open(st, SQL_LEDGER_GONE_AFTER);
-	sql_int(&q, route);
-	sql_u64(&q, index);
-	*all = !sql_next(&q);
-	return sql_close(&q, err);
-}
-
 /* ---- what `status` shows */
 
 int state_live_save(struct state *st, int64_t route,

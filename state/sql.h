@@ -50,9 +50,6 @@
 	  "UPDATE progress SET owned = ?, gone = ?, yielded = ?, stale = ?,"   \
 	  " quarantine = ?, foreign_keys = ?, journal = ?, tally_sum = ?"      \
 	  " WHERE route = ?")                                                  \
-	X(LEDGER_GONE_AFTER,                                                   \
-	  "SELECT 1 FROM ledger WHERE route = ? AND kind = 2"                  \
-	  " AND source_index > ? LIMIT 1")                                     \
 	X(LEDGER_PAGE,                                                         \
 	  "SELECT kind, source_index, version_a, version_b, hash, sum, key"    \
 	  " FROM ledger WHERE route = ? AND key > ? ORDER BY key LIMIT ?")     \
@@ -143,7 +140,7 @@
 	X(LIVE_DROP, "DELETE FROM live WHERE route = ?")                       \
 	X(SUMMARIES,                                                           \
 	  "SELECT r.id, r.name, r.stores, p.owned + p.yielded + p.stale,"      \
-	  " p.quarantine, p.foreign_keys,"                                                   \
+	  " p.quarantine, p.foreign_keys,"                                     \
 	  " (SELECT coalesce(sum(i.n), 0) FROM intent i WHERE i.route = "      \
 	  "r.id),"                                                             \
 	  " l.phase, l.seen, l.applied, l.held, l.error, l.wall_ms, l.lag_ms"  \

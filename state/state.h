@@ -98,9 +98,9 @@ struct state_checkpoint {
 	uint64_t index;
 	/* The last reconcile finished; false makes the next start one. */
 	bool complete;
-	/* With `complete`: ledger and lists have every key of the source as of
-	 * `index`, not as of several indexes that the pages of a scan stood
-	 * for. */
+	/* With `complete`: ledger and lists have every key that the source had
+	 * as of `index`. Not so after a scan whose pages stood for several
+	 * indexes, nor while rows are gone that spoke of a later one. */
 	bool exact;
 	char source_identity[STATE_IDENTITY_MAX];
 	char target_identity[STATE_IDENTITY_MAX];
@@ -167,13 +167,6 @@ int state_ledger_newest(struct state *st, int64_t route, size_t n,
 /* Number of OWNED, YIELDED and STALE rows. */
 int state_ledger_count(struct state *st, int64_t route, uint64_t *n,
 		       struct kv_err *err) KV_MUSTCHECK;
-
-/* Does a walk over the OWNED and STALE rows name every key that the source had
- * as of `index`? Not when some were yielded or quarantined, or were seen
- * deleted only after it. The checkpoint must be `exact`, and without a filter.
- */
-int state_ledger_names_all(struct state *st, int64_t route, uint64_t index,
-			   bool *all, struct kv_err *err) KV_MUSTCHECK;
 
 /* How many entries the lists of a route have now. */
 struct state_list_counts {

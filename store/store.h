@@ -429,12 +429,12 @@ void store_batch_free(struct store_batch *batch);
  * the loop; exactly one `page` answer a call, later. The pairs' values and
  * versions stay empty. The receiver frees the page. */
 struct store_known {
-	/* Told with the first page (empty `after`), and kept until a first
-	 * page is asked for anew: the pages name every key below the watch's
-	 * directory that existed as of the watch's `after`, none left out (a
-	 * key that they name may be gone, or have come later). A backend may
-	 * then resume by asking for those keys alone, and take every other one
-	 * for new. False: nothing is promised. */
+	/* Set before the watch is opened, and not changed while it is open:
+	 * the pages name every key below the watch's directory that existed as
+	 * of its `after`, none left out (a key that they name may be gone, or
+	 * have come later). A backend may then resume by asking for those keys
+	 * alone, and take every other one for new. False: nothing is promised.
+	 */
 	bool complete;
 	void (*next)(struct store_known *known, struct slice after,
 		     void (*page)(void *ctx, int status,

@@ -107,6 +107,21 @@ static void not_beside_yielded_keys(void **state)
 	world_finish(w);
 }
 
+static void not_beside_kept_drift(void **state)
+{
+	struct world *w = relisting_world();
+
+	(void)state;
+	w->conf.drift = CONF_DRIFT_KEEP;
+	start(w);
+	settle(w);
+	put(&w->target, "/a", "drift", FAKE_FOREIGN);
+	reconcile_now(w);
+	assert_int_equal(status_of(w).conflicts_open, 1);
+	assert_false(is_complete(w));
+	world_finish(w);
+}
+
 static void not_after_a_scan_of_several_states(void **state)
 {
 	struct world *w = relisting_world();
@@ -156,6 +171,7 @@ int main(void)
 	    cmocka_unit_test(not_with_a_filter),
 	    cmocka_unit_test(not_beside_quarantine),
 	    cmocka_unit_test(not_beside_yielded_keys),
+	    cmocka_unit_test(not_beside_kept_drift),
 	    cmocka_unit_test(not_after_a_scan_of_several_states),
 	    cmocka_unit_test(a_pass_ends_in_silence),
 	};

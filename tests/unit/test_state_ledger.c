@@ -227,44 +227,6 @@ static void drop_many(struct world *w, size_t from, size_t n,
 	}
 }
 
-static bool names_all(struct world *w, uint64_t index)
-{
-	bool all = false;
-
-	OK(w, state_ledger_names_all(w->st, w->route, index, &all, &w->err));
-	return all;
-}
-
-static void test_names_all(void **state)
-{
-	struct state_row rows[] = {world_row("/a", STATE_ROW_OWNED, 5),
-				   world_row("/b", STATE_ROW_STALE, 6)};
-	struct state_row gone = world_row("/c", STATE_ROW_GONE, 9);
-	struct state_row theirs = world_row("/d", STATE_ROW_YIELDED, 2);
-	struct state_quarantined bad = {.key = slice_str("/e"), .reason = "no"};
-	struct state_commit c = {.quarantine = &bad, .n_quarantine = 1};
-	struct world w;
-
-	(void)state;
-	world_begin(&w);
-	assert_true(names_all(&w, 1));
-	world_put(&w, rows, 2);
-	assert_true(names_all(&w, 6));
-	/* As of 8 it was there, by 9 it was not. */
-	world_put(&w, &gone, 1);
-	assert_false(names_all(&w, 8));
-	assert_true(names_all(&w, 9));
-	world_put(&w, &theirs, 1);
-	assert_false(names_all(&w, 9));
-	theirs.kind = STATE_ROW_OWNED;
-	world_put(&w, &theirs, 1);
-	assert_true(names_all(&w, 9));
-	c.route = w.route;
-	OK(&w, state_commit(w.st, &c, &w.err));
-	assert_false(names_all(&w, 9));
-	world_tear_down(&w);
-}
-
 static void test_newest(void **state)
 {
 	struct world w;
@@ -704,7 +666,6 @@ int main(void)
 	    cmocka_unit_test(test_pages_ascend_bytewise),
 	    cmocka_unit_test(test_long_keys),
 	    cmocka_unit_test(test_purge),
-	    cmocka_unit_test(test_names_all),
 	    cmocka_unit_test(test_newest),
 	    cmocka_unit_test(test_newest_after_many_deletes),
 	    cmocka_unit_test(test_newest_after_going_back),
