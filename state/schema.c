@@ -72,8 +72,7 @@ static const char *const schema_steps[SCHEMA_VERSION] = {
 
     /* The hour slides: its older slots. And an intent's flags say more than
      * whether it deletes, which what wrote schema 2 would misread. */
-    "ALTER TABLE progress ADD COLUMN"
-    " fuse_older BLOB NOT NULL DEFAULT x'';",
+    "ALTER TABLE progress ADD COLUMN fuse_older BLOB NOT NULL DEFAULT x'';",
 };
 
 static int version_get(struct state *st, int64_t *version, struct kv_err *err)
