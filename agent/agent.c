@@ -20,7 +20,8 @@
 
 #define DRAIN_MS 10000
 #define PATIENT_MAX_MS 60000
-/* Routes that reconcile at once: each may take some 30 MiB. */
+/* Routes that reconcile at once: each takes some 50 MiB where values are of
+ * 1 MB. */
 #define SEEDS_MAX 4
 
 struct agent_route {
