@@ -64,7 +64,6 @@ static size_t on_write(char *p, size_t size, size_t n, void *ctx)
 	long code = 0;
 
 	n *= size;
-	call->client->bytes += n;
 	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &code);
 	if (call->data != NULL && code == 200) {
 		call->data_status = call->data(call, (uint8_t *)p, n);
@@ -399,7 +398,10 @@ static void on_failure(struct http_call *call, CURLcode rc, uint64_t epoch)
 void http_finished(struct http_call *call, CURLcode rc)
 {
 	uint64_t epoch = loop_epoch_of(call);
+	curl_off_t bytes = 0;
 
+	(void)curl_easy_getinfo(call->easy, CURLINFO_SIZE_DOWNLOAD_T, &bytes);
+	call->client->bytes += (uint64_t)bytes;
 	if (rc == CURLE_OK) {
 		(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE,
 					&call->code);

@@ -51,9 +51,9 @@ struct http_client {
 	struct list failed;	 /* calls that never began */
 	struct list bound;	 /* reads with need_epoch */
 	unsigned polls;		 /* poll handles not yet closed */
-	uint64_t bytes;		 /* bodies received so far */
-	bool curl_up;		 /* curl_global_init was called */
-	bool leaving;		 /* it is we who end a connection */
+	uint64_t bytes; /* of bodies received, as packed as they came */
+	bool curl_up;	/* curl_global_init was called */
+	bool leaving;	/* it is we who end a connection */
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 };
