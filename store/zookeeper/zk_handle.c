@@ -19,7 +19,7 @@
 #include "store/base/log.h"
 
 /* How long a closing handle waits for what is in flight. */
-#define DRAIN_MS 3000
+#define DRAIN_MS 1000
 /* Between two tries to make a session, when names do not resolve. */
 #define AGAIN_MS 1000
 

@@ -792,6 +792,39 @@ static void closing_while_the_server_hangs(void **state)
 	world_close(&w);
 }
 
+/* Every member hangs, one after the other, and a session is looked for. */
+static void closing_while_an_ensemble_hangs(void **state)
+{
+	static const struct zk_options three = {.nodes = 3};
+	struct zk_server *before = shared;
+	struct world w;
+	struct store *st;
+	unsigned i, n, turns;
+
+	(void)state;
+	shared = zk_server_start(&three);
+	for (turns = 0; turns < 8; turns++) {
+		world_open(&w);
+		st = open_at(&w, NULL, "&session_timeout_ms=4000", 0);
+		CHECK_STATUS(ew_put(&w.e, st, "/m/first", V), KV_OK);
+		for (i = 0; i < 3; i++) {
+			zk_server_freeze(w.server, i);
+		}
+		for (n = 0; n < turns * 100; n++) {
+			(void)uv_run(&w.e.loop.uv, UV_RUN_NOWAIT);
+			process_nap();
+		}
+		close_under_many(&w, st, 3);
+		for (i = 0; i < 3; i++) {
+			zk_server_thaw(w.server, i);
+		}
+		zk_server_ready(w.server);
+		world_close(&w);
+	}
+	zk_server_free(shared);
+	shared = before;
+}
+
 static void closing_before_it_is_open(void **state)
 {
 	struct flight f = {.done = false};
@@ -861,6 +894,7 @@ int main(void)
 	    cmocka_unit_test(an_expired_session_is_followed_by_another),
 	    cmocka_unit_test(closing_with_thousands_outstanding),
 	    cmocka_unit_test(closing_while_the_server_hangs),
+	    cmocka_unit_test(closing_while_an_ensemble_hangs),
 	    cmocka_unit_test(closing_before_it_is_open),
 	    cmocka_unit_test(tls_cannot_be_written),
 	};
@@ -873,6 +907,7 @@ int main(void)
 		return 77;
 	}
 	shared = zk_server_start(&plain);
+	cmocka_set_test_filter(getenv("KVTEST_ONLY"));
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	zk_server_free(shared);
 	return failed;
