@@ -26,12 +26,12 @@ static void route(struct world *w, const char *name, const char *source,
 	struct store **s = &w->stores[2 * w->n];
 	struct kv_err err = {0};
 
-	assert_int_equal(store_open(&w->registry, w->loop.sched, source, 0,
-				    &s[0], &err),
-			 KV_OK);
-	assert_int_equal(store_open(&w->registry, w->loop.sched, target, 0,
-				    &s[1], &err),
-			 KV_OK);
+	assert_int_equal(
+	    store_open(&w->registry, w->loop.sched, source, 0, &s[0], &err),
+	    KV_OK);
+	assert_int_equal(
+	    store_open(&w->registry, w->loop.sched, target, 0, &s[1], &err),
+	    KV_OK);
 	w->ends[w->n++] = (struct pair_end){s[0], s[1], name};
 }
 
@@ -42,7 +42,8 @@ static int setup(void **state)
 
 	sweep_begin();
 	test_loop_open(&w->loop);
-	assert_int_equal(store_register(&w->registry, &mem_plain_ops, &err), KV_OK);
+	assert_int_equal(store_register(&w->registry, &mem_plain_ops, &err),
+			 KV_OK);
 	*state = w;
 	return 0;
 }
@@ -156,12 +157,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	    T(opposite_directions_are_a_pair),
-	    T(other_prefixes_are_none),
-	    T(a_way_back_to_more_is_a_ring),
-	    T(a_longer_way_round_is_a_ring),
-	    T(two_partners_are_too_many),
-	    T(a_chain_behind_a_pair_is_fine),
+	    T(opposite_directions_are_a_pair), T(other_prefixes_are_none),
+	    T(a_way_back_to_more_is_a_ring),   T(a_longer_way_round_is_a_ring),
+	    T(two_partners_are_too_many),      T(a_chain_behind_a_pair_is_fine),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
