@@ -61,7 +61,7 @@ static bool intended_delete(const struct reconcile_in *in)
 static bool is_ours(const struct reconcile_in *in)
 {
 	PRE(in->target.present);
-	if (is_held_row(in) && (same_version(in) ||
+	if (is_held_row(in) && ((same_version(in) && !in->attrs) ||
 				kv_hash_eq(&in->row->hash, &in->target.hash))) {
 		return true;
 	}

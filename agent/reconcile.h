@@ -33,6 +33,9 @@ struct reconcile_in {
 	 * indexes (versions) of the ledger say nothing, hashes do. */
 	bool new_source;
 	bool new_target;
+	/* Attrs are carried: they may change and the version stays (an ACL of a
+	 * znode), so that the hash alone tells what we wrote. */
+	bool attrs;
 	/* Another route carries the other direction: what changed at the
 	 * target only is its business. Where both changed, `prefer_source`
 	 * decides in place of the policy (but for `stop`). */

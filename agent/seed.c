@@ -58,6 +58,7 @@ static void fill_in(const struct seed *s, const struct merge_item *item,
 	in->prefer_source = env->prefer_source;
 	in->new_source = env->new_source;
 	in->new_target = env->new_target;
+	in->attrs = store_carries_attrs(env->target);
 	in->conflict = env->conf->conflict;
 	in->delete_policy = env->conf->delete_policy;
 	in->drift = env->conf->drift;

@@ -291,6 +291,11 @@ const struct uri *store_uri(const struct store *st)
 	return st->uri;
 }
 
+bool store_carries_attrs(const struct store *st)
+{
+	return (st->flags & STORE_ATTRS) != 0;
+}
+
 struct sched *store_sched(const struct store *st)
 {
 	return st->sched;

@@ -189,6 +189,8 @@ void store_close(struct store *st, void (*closed)(void *ctx), void *ctx);
 const struct store_caps *store_capabilities(const struct store *st);
 const struct uri *store_uri(const struct store *st);
 struct sched *store_sched(const struct store *st);
+/* Was it opened with STORE_ATTRS, and has attrs? */
+bool store_carries_attrs(const struct store *st);
 
 /* Can this store carry a key of that name, a value of that size? KV_OK,
  * KV_INVALID_KEY or KV_TOO_LARGE with the reason in err. No I/O. */

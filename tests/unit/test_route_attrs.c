@@ -66,6 +66,25 @@ static void drift_of_attrs_is_repaired(void **state)
 	world_finish(w);
 }
 
+/* As an ACL does: it changes, and the version stays. */
+static void drift_without_a_version(void **state)
+{
+	struct world *w = attrs_world();
+	struct fake_key *k;
+
+	(void)state;
+	w->conf.conflict = CONF_TARGET_WINS;
+	start(w);
+	settle(w);
+	put(&w->target, "/a", "1~other", FAKE_FOREIGN);
+	k = fake_find(&w->target, slice_str("/a"));
+	k->revs[k->n - 1].version = k->revs[k->n - 2].version;
+	reconcile_now(w);
+	assert_true(has(&w->target, "/a", "1~other"));
+	assert_int_equal(status_of(w).conflicts_open, 1);
+	world_finish(w);
+}
+
 /* Only what is equal in both parts is adopted. */
 static void the_target_wins_by_attrs(void **state)
 {
@@ -121,6 +140,7 @@ int main(void)
 	    cmocka_unit_test(seed_and_stream),
 	    cmocka_unit_test(through_the_dirty_table),
 	    cmocka_unit_test(drift_of_attrs_is_repaired),
+	    cmocka_unit_test(drift_without_a_version),
 	    cmocka_unit_test(the_target_wins_by_attrs),
 	    cmocka_unit_test(sorted_with_a_mapping),
 	    cmocka_unit_test(limits_count_attrs),
