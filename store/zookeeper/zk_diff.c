@@ -240,7 +240,8 @@ static void asked_cb(struct zk_call *c)
 
 	r->calling = false;
 	if (c->err.status != KV_OK) {
-		return; /* `down` is to come */
+		zk_watch_fail(r->zw, &c->err);
+		return;
 	}
 	clear_chunk(r);
 	zk_watch_later(r->zw);

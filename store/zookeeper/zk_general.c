@@ -25,19 +25,14 @@
  *
  * Memory: see zk_table.h.
  */
-#include "store/zookeeper/zk_resume.h"
-#include "store/zookeeper/zk_table.h"
+#include "store/zookeeper/zk_general.h"
 
 #define READS_MOST ((size_t)512)
+/* A directory that changes all the time is not listed all the time: its watch
+ * is silent meanwhile, and one listing shows all of it. */
+#define LARGE_DIR 1000
+#define LARGE_MS ((uint64_t)20)
 
-struct zk_general {
-	struct zk_table table;
-	size_t reads;		/* under way */
-	struct zk_resume *diff; /* while the known keys are armed */
-	struct zk_dirty *first; /* the root, while the tree is armed */
-};
-
-static void pump(struct zk_watch *zw);
 static bool look(struct zk_watch *zw, struct zk_dirty *one);
 
 /* ---- dirty ones ---------------------------------------------------------- */
@@ -50,7 +45,7 @@ static uint64_t before_now(const struct zk_watch *zw)
 		   : (uint64_t)zk_conn_zxid(zw->zk->session.conn);
 }
 
-static struct zk_dirty *touch(struct zk_watch *zw, struct slice path)
+struct zk_dirty *zk_general_touch(struct zk_watch *zw, struct slice path)
 {
 	struct zk_dirty *one =
 	    zk_dirties_get(&zw->dirties, path, before_now(zw));
@@ -62,7 +57,7 @@ static struct zk_dirty *touch(struct zk_watch *zw, struct slice path)
 }
 
 /* One key is armed by its first read. */
-static void armed(struct zk_watch *zw)
+void zk_general_armed(struct zk_watch *zw)
 {
 	uint64_t zxid = (uint64_t)zk_conn_zxid(zw->zk->session.conn);
 
@@ -79,7 +74,7 @@ static void part_done(struct zk_watch *zw, struct zk_dirty *one)
 		zk_dirties_done(&zw->dirties, one);
 		if (all) {
 			zw->general->first = NULL;
-			armed(zw);
+			zk_general_armed(zw);
 			if (zw->phase == ZK_WATCH_ENDED) {
 				return;
 			}
@@ -87,7 +82,7 @@ static void part_done(struct zk_watch *zw, struct zk_dirty *one)
 		one = holder;
 	}
 	if (zw->phase == ZK_WATCH_ARMING) {
-		pump(zw);
+		zk_general_pump(zw);
 	}
 	if (zw->phase != ZK_WATCH_ENDED) {
 		zk_watch_later(zw);
@@ -228,7 +223,7 @@ static void waiting_cb(struct zk_fetch *f, const struct zk_fetched *r)
 		part_done(zw, one);
 	} else if (r->error == ZK_NO_NODE) {
 		if (zw->phase == ZK_WATCH_ARMING && zw->single) {
-			armed(zw);
+			zk_general_armed(zw);
 		}
 		if (zw->phase != ZK_WATCH_ENDED) {
 			part_done(zw, one);
@@ -390,7 +385,7 @@ static bool see_name(struct zk_watch *zw, struct zk_dirty *dir,
 	}
 	one = zk_dirties_find(&zw->dirties, path);
 	if (one == NULL) {
-		one = touch(zw, path);
+		one = zk_general_touch(zw, path);
 		if (one == NULL) {
 			return false;
 		}
@@ -460,13 +455,47 @@ static bool look(struct zk_watch *zw, struct zk_dirty *one)
 	return kids || data;
 }
 
-static void pump(struct zk_watch *zw)
+void zk_general_large_cb(struct sched_timer *t)
+{
+	struct zk_general *g = kv_container_of(t, struct zk_general, timer);
+	struct list *l;
+
+	while ((l = list_pop_front(&g->large)) != NULL) {
+		struct zk_dirty *one =
+		    kv_container_of(l, struct zk_dirty, list_fetch.link);
+
+		(void)look(g->zw, one);
+		one->parts--; /* the wait; there are reads now */
+	}
+	zk_fetcher_pump(&g->zw->fetcher);
+}
+
+/* True: it is looked at later. */
+static bool put_off(struct zk_watch *zw, struct zk_dirty *one)
+{
+	struct zk_general *g = zw->general;
+	const struct zk_node *n = zk_table_find(&g->table, one->fetch.path);
+
+	if (n == NULL || n->children < LARGE_DIR || !one->kids ||
+	    one->created || one->deleted) {
+		return false;
+	}
+	one->parts = 1;
+	list_push_back(&g->large, &one->list_fetch.link);
+	if (!sched_timer_running(&g->timer)) {
+		sched_timer_start(zw->zk->st->sched, &g->timer,
+				  LARGE_MS + (uint64_t)n->children / LARGE_DIR);
+	}
+	return true;
+}
+
+void zk_general_pump(struct zk_watch *zw)
 {
 	struct zk_dirty *one;
 
 	while (zw->general->reads < READS_MOST &&
 	       (one = zk_dirties_send(&zw->dirties)) != NULL) {
-		if (!look(zw, one)) {
+		if (!put_off(zw, one) && !look(zw, one)) {
 			one->parts = 1;
 			part_done(zw, one);
 		}
@@ -487,7 +516,7 @@ static void event(struct zk_watch *zw, enum zk_event_type type,
 	    zk_watch_key(zw, path).n == 0) {
 		return;
 	}
-	one = touch(zw, path);
+	one = zk_general_touch(zw, path);
 	if (one == NULL) {
 		return;
 	}
@@ -511,101 +540,6 @@ static void event(struct zk_watch *zw, enum zk_event_type type,
 	}
 }
 
-/* ---- arming -------------------------------------------------------------- */
-
-static void arm(struct zk_watch *zw)
-{
-	struct zk_dirty *root;
-
-	zw->general = kv_calloc(1, sizeof *zw->general);
-	if (zw->general == NULL) {
-		zk_watch_no_memory(zw);
-		return;
-	}
-	if (zk_watch_can_diff(zw)) {
-		zw->resume = zw->general->diff = zk_resume_new(zw);
-		if (zw->resume == NULL) {
-			zk_watch_no_memory(zw);
-		} else {
-			zk_watch_later(zw);
-		}
-		return;
-	}
-	root = touch(zw, zw->root);
-	if (root != NULL) {
-		root->fresh = true;
-		zw->general->first = zw->single ? NULL : root;
-		pump(zw);
-	}
-}
-
-static void arming(struct zk_watch *zw)
-{
-	if (zw->general->diff == NULL) {
-		pump(zw);
-	} else if (zk_diff_step(zw->general->diff)) {
-		armed(zw);
-	}
-}
-
-bool zk_general_expect(struct zk_watch *zw, struct slice path, uint64_t index)
-{
-	struct zk_node *n = zk_table_reach(&zw->general->table, zw->root, path);
-
-	if (n == NULL) {
-		return false;
-	}
-	if (index > 0) {
-		n->is_key = true;
-		n->index = index;
-	}
-	return true;
-}
-
-/* ---- resuming ------------------------------------------------------------ */
-
-/* Known keys of which there is no key in the table are looked for. True: all
- * were compared. */
-bool zk_general_compare(struct zk_resume *r)
-{
-	struct zk_watch *zw = r->zw;
-	const struct store_pair *known;
-	const struct zk_node *n;
-	struct slice path;
-	bool end = false;
-
-	if (r->diff) {
-		return true; /* they were, by the server */
-	}
-	while (!zk_looks_full(r)) {
-		known = zk_known_peek(r, &end);
-		if (known == NULL) {
-			return end && zw->phase != ZK_WATCH_ENDED;
-		}
-		arena_reset(&zw->scratch);
-		path = zk_path(zw->zk->st, &zw->scratch, known->key);
-		if (path.p == NULL) {
-			zk_watch_no_memory(zw);
-			return false;
-		}
-		n = zk_table_find(&zw->general->table, path);
-		if ((n == NULL || !n->is_key) &&
-		    !zk_look(r, ZK_LOOK_KNOWN, path)) {
-			return false;
-		}
-		zk_known_pop(r);
-	}
-	return false;
-}
-
-static void resume(struct zk_watch *zw)
-{
-	pump(zw);
-	if (zw->phase == ZK_WATCH_RESUMING) {
-		zk_resume_step(zw);
-	}
-}
-
 static uint64_t limit(const struct zk_watch *zw, uint64_t none)
 {
 	return zk_dirties_limit(&zw->dirties, none);
@@ -615,6 +549,7 @@ static void free_general(struct zk_watch *zw)
 {
 	zk_resume_free(zw);
 	if (zw->general != NULL) {
+		sched_timer_stop(&zw->general->timer);
 		zk_table_free(&zw->general->table);
 		kv_free(zw->general);
 		zw->general = NULL;
@@ -622,11 +557,11 @@ static void free_general(struct zk_watch *zw)
 }
 
 const struct zk_way_ops zk_general_ops = {
-    .arm = arm,
-    .arming = arming,
+    .arm = zk_general_arm,
+    .arming = zk_general_arming,
     .event = event,
-    .pump = pump,
+    .pump = zk_general_pump,
     .limit = limit,
-    .resume = resume,
+    .resume = zk_general_resume,
     .free = free_general,
 };

@@ -141,7 +141,9 @@ static void synced_cb(struct zk_call *c)
 	zw->calling = false;
 	if (c->err.status == KV_OK) {
 		zk_watch_later(zw);
-	} /* else `down` is to come */
+	} else {
+		zk_watch_fail(zw, &c->err);
+	}
 }
 
 /* Its reply says how far the server is, and comes behind all events up to

@@ -3,6 +3,7 @@
  * pulls. A mirror in memory follows; at the end it has what the tree has.
  */
 #include "tests/integration/test_zk_calls.h"
+#include "tests/lib/sweep.h"
 
 static struct zk_server *server;
 
@@ -73,8 +74,7 @@ static void page_task(struct sched_task *task)
 	struct store_page *page = store_page_new();
 	size_t cap = 0;
 
-	CHECK(page != NULL);
-	for (size_t i = 0; i < m->n; i++) {
+	for (size_t i = 0; page != NULL && i < m->n; i++) {
 		struct store_pair *p;
 
 		if (!m->rows[i].there ||
@@ -87,10 +87,14 @@ static void page_task(struct sched_task *task)
 		}
 		p = store_page_add(page, &cap, slice_str(m->rows[i].key),
 				   slice_str(""));
-		CHECK(p != NULL);
+		if (p == NULL) {
+			store_page_free(page);
+			page = NULL;
+			break;
+		}
 		p->index = m->rows[i].index;
 	}
-	m->page(m->ctx, KV_OK, page);
+	m->page(m->ctx, page == NULL ? KV_NO_MEMORY : KV_OK, page);
 }
 
 static void known_next(struct store_known *known, struct slice after,
@@ -733,6 +737,105 @@ static void nothing_is_missed_when_the_network_breaks(void **state)
 	both_while_written(true);
 }
 
+/* ---- memory that runs out ------------------------------------------------ */
+
+struct life {
+	const char *uri;
+	uint64_t after;
+	uint64_t now;
+	bool complete;
+};
+
+/* A store is opened and followed from `after` to `now`. */
+static int live(struct ew *e, const struct life *life)
+{
+	static const char *const known[] = {"/a", "/b", "/c/d", "/e"};
+	struct zw w = {.e = *e};
+	struct mirror m;
+	struct kv_err err = {0};
+	struct store_watch *wa;
+	struct store *st;
+
+	if (store_open(&e->registry, e->loop.sched, life->uri, STORE_ATTRS, &st,
+		       &err) != KV_OK) {
+		return err.status;
+	}
+	mirror_open(&m, &w, life->complete);
+	m.loop = &e->loop;
+	m.index = life->after;
+	for (size_t i = 0; i < KV_COUNT(known); i++) {
+		row_of(&m, slice_str(known[i]))->there = true;
+	}
+	wa = store_watch_open(st, &(struct store_watch_params){
+				      .after = life->after, .known = &m.known});
+	while (wa != NULL && m.index < life->now) {
+		struct store_batch *b = ew_next(e, wa, life->now, &err);
+
+		if (b == NULL) {
+			break;
+		}
+		if (!b->init) {
+			take(&m, b);
+		}
+		store_batch_free(b);
+	}
+	if (wa != NULL) {
+		store_watch_close(wa);
+	}
+	ew_shut(e, st);
+	mirror_close(&m);
+	return wa == NULL ? KV_NO_MEMORY : err.status;
+}
+
+static int live_with_failures(void *ctx)
+{
+	struct ew e = {.server = NULL};
+	int rv = KV_NO_MEMORY;
+
+	test_loop_open(&e.loop);
+	if (e.loop.sched != NULL &&
+	    store_register(&e.registry, &store_zookeeper_ops, NULL) == KV_OK) {
+		rv = live(&e, ctx);
+	}
+	test_loop_close(&e.loop);
+	store_registry_free(&e.registry);
+	/* A connection that it costs is one that was lost. */
+	return rv == KV_NOT_REACHABLE ? KV_NO_MEMORY : rv;
+}
+
+static void memory_may_be_out_anywhere(void **state)
+{
+	struct zw w;
+	struct store *st;
+	struct life life;
+	char uri[256];
+
+	(void)state;
+	zw_open(&w, server, "fast");
+	st = zw_store(&w, "");
+	zk_hand_put_text(w.hand, "/t/a", "1");
+	zk_hand_put_text(w.hand, "/t/b", "1");
+	zk_hand_put_text(w.hand, "/t/c/d", "1");
+	zk_hand_put_text(w.hand, "/t/e", "1");
+	life.after = index_now(&w, st);
+	zk_hand_put_text(w.hand, "/t/a", "2");
+	zk_hand_delete_all(w.hand, "/t/b");
+	zk_hand_put_text(w.hand, "/t/c/x/y", "2");
+	zk_hand_put_text(w.hand, "/t/f", "2");
+	zk_hand_close_off(w.hand, "/t/f");
+	life.now = index_now(&w, st);
+	ew_shut(&w.e, st);
+	for (unsigned i = 0; i < 4; i++) {
+		life.complete = i % 2 == 1;
+		life.uri = uri;
+		(void)snprintf(uri, sizeof uri, "zk://%s/t?reader=%s&acls=copy",
+			       zk_server_endpoints(server), zw_readers[i / 2]);
+		print_message("%u failures\n",
+			      sweep_run(live_with_failures, &life));
+	}
+	zw_close(&w);
+}
+
 static void general_at_random(void **state)
 {
 	static const struct style styles[] = {
@@ -758,7 +861,7 @@ static void general_first_steps(void **state)
 	first_steps("general");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(fast_first_steps),
@@ -768,6 +871,7 @@ int main(void)
 	    cmocka_unit_test(what_must_not_be_read_is_there),
 	    cmocka_unit_test(attrs_come_with_the_values),
 	    cmocka_unit_test(one_key_is_watched),
+	    cmocka_unit_test(memory_may_be_out_anywhere),
 	    cmocka_unit_test(nothing_is_missed_while_others_write),
 	    cmocka_unit_test(nothing_is_missed_when_the_network_breaks),
 	};
@@ -777,6 +881,9 @@ int main(void)
 	if (missing != NULL) {
 		(void)fprintf(stderr, "skipped: %s\n", missing);
 		return 77;
+	}
+	if (argc > 1) {
+		cmocka_set_test_filter(argv[1]);
 	}
 	server = zk_server_start(&(struct zk_options){0});
 	rv = cmocka_run_group_tests(tests, NULL, NULL);
