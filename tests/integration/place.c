@@ -521,7 +521,10 @@ static void zk_see(void *ctx, const struct zk_log_entry *e)
 		r->nulls[r->n_nulls++] = strdup(e->path);
 	} else if (e->kind == ZK_LOG_DELETE && null != NULL) {
 		drop_null(r, null);
-	} else if (e->kind == ZK_LOG_SET && e->data == NULL && null == NULL) {
+	} else if (e->kind == ZK_LOG_SET && e->data == NULL && null != NULL) {
+		return; /* null as before */
+	} else if (e->kind == ZK_LOG_SET && e->data == NULL) {
+		PRE(r->n_nulls < NULLS_MAX);
 		r->nulls[r->n_nulls++] = strdup(e->path);
 		r->each(r->ctx, e->path + r->cut, NULL, 0);
 	} else {
