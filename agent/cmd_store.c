@@ -48,9 +48,10 @@ struct call {
 	struct store_scan scan;
 	struct store_watch *watch;
 	struct store_next next;
-	struct arena after; /* last key of a page */
-	uint64_t changes;   /* shown */
-	bool begun;	    /* a watch has answered */
+	struct arena after;  /* last key of a page */
+	uint64_t changes;    /* shown */
+	uint64_t unreadable; /* pairs that were shown without their value */
+	bool begun;	     /* a watch has answered */
 	struct store_req *outstanding;
 	struct backoff backoff;
 	struct sched_timer retry;
@@ -188,7 +189,9 @@ static json_t *pair_json(struct call *c, const struct store_pair *p, bool value)
 	json_t *object = out_json_object(&c->out);
 
 	out_json_key(&c->out, object, "key", p->key);
-	if (value) {
+	if (p->unreadable) {
+		out_json_bool(&c->out, object, "unreadable", true);
+	} else if (value) {
 		out_json_base64(&c->out, object, "value", p->value);
 		add_attrs(c, object, p->attrs);
 	}
@@ -202,12 +205,13 @@ static json_t *pair_json(struct call *c, const struct store_pair *p, bool value)
 
 static void print_pair(struct call *c, const struct store_pair *p, bool value)
 {
+	c->unreadable += p->unreadable ? 1 : 0;
 	if (c->args->json) {
 		out_json(&c->out, pair_json(c, p, value));
 		return;
 	}
 	out_key(&c->out, p->key);
-	if (value) {
+	if (value && !p->unreadable) {
 		out_text(&c->out, "\t");
 		out_bytes(&c->out, p->value);
 	}
@@ -304,6 +308,20 @@ static bool submit_exists(struct call *c, struct kv_err *err)
 /* ---- list and tree: page by page
  * -----------------------------------------------*/
 
+static void end_scan(struct call *c)
+{
+	int code = CLI_OK;
+
+	if (c->unreadable > 0) {
+		code = cli_complain(CLI_DIFFERENT,
+				    "store %s: %" PRIu64
+				    " keys may not be read, nor what is "
+				    "below them; give credentials that may",
+				    c->row->name, c->unreadable);
+	}
+	end(c, code);
+}
+
 static void scan_cb(struct store_scan *req)
 {
 	struct call *c = kv_container_of(req, struct call, scan);
@@ -334,7 +352,7 @@ static void scan_cb(struct store_scan *req)
 		(void)kv_fail(&req->err, KV_NO_MEMORY, "no memory for a key");
 		end_failed(c, &req->err);
 	} else if (!more || !out_ok(&c->out)) {
-		end(c, CLI_OK);
+		end_scan(c);
 	} else {
 		submit(c);
 	}
@@ -377,7 +395,9 @@ static void print_change_json(struct call *c, const struct store_change *ch)
 
 	out_json_text(&c->out, object, "action", store_action_name(ch->action));
 	out_json_key(&c->out, object, "key", ch->key);
-	if (ch->action != STORE_DELETE) {
+	if (ch->unreadable) {
+		out_json_bool(&c->out, object, "unreadable", true);
+	} else if (ch->action != STORE_DELETE) {
 		out_json_base64(&c->out, object, "value", ch->value);
 		add_attrs(c, object, ch->attrs);
 	}
@@ -396,7 +416,7 @@ static void print_change(struct call *c, const struct store_change *ch)
 	out_text(&c->out, "%" PRIu64 "\t%s\t", ch->index,
 		 store_action_name(ch->action));
 	out_key(&c->out, ch->key);
-	if (ch->action != STORE_DELETE) {
+	if (ch->action != STORE_DELETE && !ch->unreadable) {
 		out_text(&c->out, "\t");
 		out_bytes(&c->out, ch->value);
 	}

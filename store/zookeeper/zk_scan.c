@@ -40,6 +40,7 @@ struct scan {
 	bool syncing;
 	bool waiting; /* for the sync, to begin */
 	bool again;   /* the page was begun anew */
+	bool nowhere; /* no znode can be there: the page is empty */
 };
 
 static void begin(struct scan *s);
@@ -425,6 +426,10 @@ static void synced_cb(struct zk_ask *a)
 	s->waiting = false;
 	if (err.status != KV_OK) {
 		end(s, &err);
+	} else if (s->nowhere) {
+		s->page->at = (uint64_t)a->call.zxid;
+		zk_origin(s->zk, &s->page->origin);
+		end(s, NULL);
 	} else {
 		walk(s);
 	}
@@ -436,7 +441,7 @@ static void begin(struct scan *s)
 {
 	struct zk_session *session = &s->zk->session;
 
-	s->waiting = !session->up;
+	s->waiting = !session->up || s->nowhere;
 	if (s->waiting || !s->req->local) {
 		memset(&s->sync, 0, sizeof s->sync);
 		zk_call_begin(&s->sync.call, ZK_OP_SYNC);
@@ -460,13 +465,6 @@ static bool is_nowhere(const struct store *st, const struct store_scan *req)
 	       zk_check_key(st, req->dir, &err) != KV_OK;
 }
 
-static void end_nowhere(struct scan *s)
-{
-	s->page->at = (uint64_t)s->zk->session.zxid;
-	zk_origin(s->zk, &s->page->origin);
-	end(s, NULL);
-}
-
 int zk_scan(struct store *st, struct store_scan *req)
 {
 	struct zk *zk = st->impl;
@@ -483,10 +481,7 @@ int zk_scan(struct store *st, struct store_scan *req)
 	s->zk = zk;
 	s->req = req;
 	req->req.impl = s;
-	if (is_nowhere(st, req)) {
-		end_nowhere(s);
-		return KV_OK;
-	}
+	s->nowhere = is_nowhere(st, req);
 	s->cursor =
 	    req->keys == NULL && req->after.n > 0 ? unpark(zk, req) : NULL;
 	if (s->cursor != NULL) {

@@ -452,12 +452,13 @@ static size_t batch_cap(const struct zk_walk *w)
 	return r->fast ? BATCH_ITEMS : GENERAL_ITEMS;
 }
 
+/* Of request and answer: a request has its limit, too. */
 static size_t expected_bytes(const struct zk_walk *w, const struct place *e)
 {
-	if (e->kind == LIST) {
-		return NODE_OVERHEAD + e->children * NAME_BYTES;
-	}
-	return NODE_OVERHEAD + w->p.reader->node_size;
+	size_t own =
+	    e->kind == LIST ? e->children * NAME_BYTES : w->p.reader->node_size;
+
+	return NODE_OVERHEAD + e->path_n + own;
 }
 
 static void fill_items(const struct zk_walk *w, struct batch *b,

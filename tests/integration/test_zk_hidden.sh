@@ -45,6 +45,9 @@ passes() {
 		"sqlite:$T/$name.db" --state "$T/$name.state"
 	equal "nothing went" "${ALL/vz/vz2}" "$(target "$name")"
 	is_listed "$name" || fail "not in quarantine: $(listed "$name")"
+	refuse "tree" 1 "$KVMIRROR" store tree "$uri" /
+	grep -qx "/sec" "$T/check.out" || fail "not told: $(cat "$T/check.out")"
+	grep -q "1 keys may not be read" "$T/check.out" || fail "nothing said"
 	refuse "get" 3 "$KVMIRROR" store get "$uri" /sec
 	equal "below it a readable one is read" vx \
 		"$("$KVMIRROR" store get "$uri" /sec/x)"

@@ -44,6 +44,7 @@ struct world {
 	struct zk_reader reader;
 	struct list pending;
 	size_t n_pending, most_pending;
+	size_t most_bytes; /* of the paths of a read */
 	struct sched_task task;
 	struct node *nodes; /* sorted */
 	size_t n;
@@ -248,7 +249,7 @@ static void start(struct zk_reader *r, struct zk_read *read)
 {
 	struct world *w = kv_container_of(r, struct world, reader);
 	struct pending *p = calloc(1, sizeof *p + read->n * sizeof p->items[0]);
-	size_t i;
+	size_t i, bytes = 0;
 
 	assert_non_null(p);
 	p->read = read;
@@ -258,7 +259,9 @@ static void start(struct zk_reader *r, struct zk_read *read)
 		(void)snprintf(p->items[i].path, PATH_MAX_N, "%.*s",
 			       (int)read->items[i].path.n,
 			       (const char *)read->items[i].path.p);
+		bytes += read->items[i].path.n;
 	}
+	w->most_bytes = KV_MAX(w->most_bytes, bytes);
 	list_init(&p->link);
 	list_push_back(&w->pending, &p->link);
 	w->n_pending++;
@@ -556,6 +559,47 @@ static void named_ones_come_alone(void **state)
 	world_close(&w);
 }
 
+static void moved_only_cb(struct zk_walk *walk)
+{
+	struct world *w = zk_walk_data(walk);
+
+	while (zk_walk_front(walk) != NULL) {
+		zk_walk_pop(walk);
+	}
+	zk_walk_go(walk);
+	w->moved = zk_walk_is_done(walk);
+}
+
+/* However long the names: a request that is over its limit ends the connection.
+ */
+static void long_names_make_short_requests(void **state)
+{
+	static char text[200][20000];
+	struct slice paths[200];
+	struct zk_walk_params p = {
+	    .paths = paths, .n_paths = KV_COUNT(paths), .moved = moved_only_cb};
+	struct world w;
+	size_t i;
+
+	(void)state;
+	world_open(&w, 3, true);
+	w.reader.node_size = 10;
+	for (i = 0; i < KV_COUNT(paths); i++) {
+		memset(text[i], 'x', sizeof text[i]);
+		(void)snprintf(text[i], 8, "/%06zu", i);
+		text[i][7] = 'y';
+		paths[i] = slice_of(text[i], sizeof text[i]);
+	}
+	p.sched = w.loop.sched;
+	p.reader = &w.reader;
+	p.data = &w;
+	w.walk = zk_walk_open(&p);
+	zk_walk_go(w.walk);
+	test_loop_until(&w.loop, &w.moved);
+	assert_true(w.most_bytes > 100000 && w.most_bytes < 500000);
+	world_close(&w);
+}
+
 /* The state that what was handed out stands for: the oldest of its reads. */
 static void the_oldest_read_counts(void **state)
 {
@@ -636,6 +680,7 @@ int main(void)
 	    cmocka_unit_test(what_the_server_keeps_is_left_out),
 	    cmocka_unit_test(large_trees_are_read_ahead),
 	    cmocka_unit_test(named_ones_come_alone),
+	    cmocka_unit_test(long_names_make_short_requests),
 	    cmocka_unit_test(the_oldest_read_counts),
 	    cmocka_unit_test(a_failed_read_ends_the_walk),
 	    cmocka_unit_test(memory_may_end_anywhere),
