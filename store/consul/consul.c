@@ -229,6 +229,7 @@ static int consul_open(struct store *st, struct kv_err *err)
 	c->st = st;
 	c->http.sched = st->sched;
 	list_init(&c->listings);
+	consul_lock_init(c);
 	o.tls = strcmp(st->uri->scheme, "consuls") == 0;
 	read_options(&o);
 	check_options(&o);
@@ -296,6 +297,11 @@ static void gone(void *ctx)
 	store_closed(c->st);
 }
 
+void consul_lock_closed(struct consul *c)
+{
+	http_close(&c->http, gone, c);
+}
+
 static void consul_close(struct store *st)
 {
 	struct consul *c = consul_of(st);
@@ -303,7 +309,7 @@ static void consul_close(struct store *st)
 	consul_scan_forget(c);
 	http_cancel(&c->hello);
 	http_call_reset(&c->hello);
-	http_close(&c->http, gone, c);
+	consul_lock_close(c);
 }
 
 static void consul_cancel(struct store *st KV_UNUSED, struct store_req *req)
@@ -320,6 +326,10 @@ static void consul_cancel(struct store *st KV_UNUSED, struct store_req *req)
 	case STORE_REQ_NEXT:
 		consul_changes_cancel(
 		    kv_container_of(req, struct store_next, req));
+		break;
+	case STORE_REQ_LOCK:
+		consul_lock_cancel(
+		    kv_container_of(req, struct store_lock_req, req));
 		break;
 	default:
 		break;
@@ -362,6 +372,9 @@ const struct store_ops store_consul_ops = {
     .changes = consul_changes,
     .unwatch = consul_unwatch,
     .write = consul_write,
+    .lock = consul_lock,
+    .unlock = consul_unlock,
+    .renew = consul_renew,
     .cancel = consul_cancel,
     .close = consul_close,
     .check_key = consul_check_key,

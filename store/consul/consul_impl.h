@@ -2,6 +2,7 @@
  *
  *   store.c --> consul.c --> consul_scan.c   names, then values
  *                       |--> consul_write.c  transactions
+ *                       |--> consul_lock.c   sessions that hold keys
  *                       `--> consul_watch.c  pulls --> consul_round.c: what
  *                                            moved since, and where
  *        all of these --> consul_fetch.c (many keys) --> consul_http.c
@@ -37,6 +38,8 @@ struct consul {
 	unsigned n_listings;
 	struct http_call hello; /* asks how many operations it takes */
 	bool greeted;
+	struct list locks;	      /* calls that nobody waits for */
+	struct sched_timer locks_end; /* closing waits for them so long */
 };
 
 static inline struct consul *consul_of(const struct store *st)
@@ -92,6 +95,19 @@ void consul_scan_forget(struct consul *c);
 
 int consul_write(struct store *st, struct store_write *req);
 void consul_write_cancel(struct store_write *req);
+
+/* /v1/session/WHAT, and the session's id behind it. */
+void consul_session_path(const struct consul *c, struct consul_buf *b,
+			 const char *what, const char *session);
+
+int consul_lock(struct store *st, struct store_lock_req *req);
+int consul_unlock(struct store *st, struct store_lock_req *req);
+void consul_renew(struct store *st, struct store_held *held);
+void consul_lock_cancel(struct store_lock_req *req);
+void consul_lock_init(struct consul *c);
+/* Gives back what is held, then consul_lock_closed, now or later. */
+void consul_lock_close(struct consul *c);
+void consul_lock_closed(struct consul *c);
 
 #define CONSUL_WATCH_SIZE sizeof(struct consul_watch *)
 int consul_changes(struct store_watch *w, struct store_next *req);

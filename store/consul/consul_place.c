@@ -102,6 +102,16 @@ void consul_txn_path(const struct consul *c, struct consul_buf *b,
 	add_params(c, b, how);
 }
 
+void consul_session_path(const struct consul *c, struct consul_buf *b,
+			 const char *what, const char *session)
+{
+	buf_str(b, "/v1/session/");
+	buf_str(b, what);
+	buf_url(b, slice_str(session));
+	buf_str(b, "?kvmirror");
+	add_params(c, b, CONSUL_WRITE);
+}
+
 static void add_prefix(struct consul_buf *b, struct slice prefix)
 {
 	buf_str(b, "/v1/kv/");

@@ -35,6 +35,11 @@ void txn_add(struct consul_buf *b, const struct txn_op *op)
 		buf_str(b, ",\"Index\":");
 		buf_num(b, op->index);
 	}
+	if (op->session != NULL) {
+		buf_str(b, ",\"Session\":\"");
+		buf_json(b, slice_str(op->session));
+		buf_str(b, "\"");
+	}
 	buf_str(b, "}}");
 }
 

@@ -21,6 +21,7 @@ struct txn_op {
 	uint64_t flags;
 	uint64_t index; /* 0 is told, too, when the verb wants one */
 	bool has_index;
+	const char *session; /* NULL: none */
 };
 
 void txn_begin(struct consul_buf *b);

@@ -13,6 +13,9 @@
  */
 #include "store/consul/consul_fetch.h"
 
+/* In op_of: the check of the lock that the write relies on. */
+#define FENCE SIZE_MAX
+
 struct write {
 	struct consul *c;
 	struct store_write *req;
@@ -21,7 +24,8 @@ struct write {
 	struct consul_item *items; /* an op each */
 	struct consul_item *deletes;
 	size_t n_deletes;
-	size_t *op_of; /* of the transaction's operations */
+	struct slice lock_key; /* as stored */
+	size_t *op_of;	       /* of the transaction's operations */
 	size_t n_sent;
 	struct http_call call;
 	uint64_t index;
@@ -129,6 +133,20 @@ static int status_of(const struct store_op *op, const struct txn_error *e)
 	}
 }
 
+static void fenced(struct write *w, const struct txn_error *e)
+{
+	struct store_write *req = w->req;
+	char key[SLICE_PRINT_MAX];
+
+	set_all(req, KV_CANCELED);
+	(void)kv_fail(&req->err,
+		      e->trouble == TXN_DENIED ? KV_DENIED : KV_CANNOT_LOCK,
+		      "consul: lock %s with token %llu is held no more",
+		      slice_print(req->lock_key, key, sizeof key),
+		      (unsigned long long)req->lock_token);
+	end(w);
+}
+
 static void take_errors(struct write *w, const struct txn_answer *in)
 {
 	struct store_write *req = w->req;
@@ -142,6 +160,10 @@ static void take_errors(struct write *w, const struct txn_answer *in)
 
 		if (e->op >= w->n_sent) {
 			continue;
+		}
+		if (w->op_of[e->op] == FENCE) {
+			fenced(w, e);
+			return;
 		}
 		op = &req->ops[w->op_of[e->op]];
 		op->status = status_of(op, e);
@@ -163,9 +185,10 @@ static void take_errors(struct write *w, const struct txn_answer *in)
 static void take_entries(struct write *w, const struct txn_answer *in)
 {
 	struct store_write *req = w->req;
-	size_t k = 0;
+	bool fence = req->lock_key.n > 0;
+	size_t k = fence; /* a check that passed is an entry, too */
 
-	for (size_t i = 0; i < w->n_sent; i++) {
+	for (size_t i = fence; i < w->n_sent; i++) {
 		struct store_op *op = &req->ops[w->op_of[i]];
 
 		op->status = KV_OK;
@@ -291,6 +314,14 @@ static void send_txn(struct write *w)
 	size_t k = 0;
 
 	txn_begin(&w->call.body);
+	if (req->lock_key.n > 0) {
+		w->op_of[w->n_sent++] = FENCE;
+		txn_add(&w->call.body,
+			&(struct txn_op){.verb = "check-index",
+					 .key = w->lock_key,
+					 .has_index = true,
+					 .index = req->lock_token});
+	}
 	for (size_t i = 0; i < req->n_ops; i++) {
 		struct store_op *op = &req->ops[i];
 		struct txn_op t;
@@ -344,9 +375,15 @@ static bool prepare(struct write *w)
 
 	w->items = arena_alloc(&w->arena, n * sizeof *w->items);
 	w->deletes = arena_alloc(&w->arena, n * sizeof *w->deletes);
-	w->op_of = arena_alloc(&w->arena, n * sizeof *w->op_of);
+	w->op_of = arena_alloc(&w->arena, (n + 1) * sizeof *w->op_of);
 	if (w->items == NULL || w->deletes == NULL || w->op_of == NULL) {
 		return false;
+	}
+	if (req->lock_key.n > 0) {
+		w->lock_key = consul_stored(w->c, &w->arena, req->lock_key);
+		if (w->lock_key.p == NULL) {
+			return false;
+		}
 	}
 	for (size_t i = 0; i < n; i++) {
 		w->items[i] = (struct consul_item){
