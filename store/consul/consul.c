@@ -181,6 +181,7 @@ static void read_endpoints(struct opener *o)
 	if (h->bases == NULL) {
 		o->rv =
 		    kv_fail(o->err, KV_NO_MEMORY, "consul: no memory to open");
+		return;
 	}
 	for (size_t i = 0; i < u->n_endpoints && o->rv == KV_OK; i++) {
 		read_endpoint(o, u->endpoints[i]);

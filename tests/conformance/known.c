@@ -57,7 +57,8 @@ static void note_below(struct call *c, uint64_t index)
 		struct slice key =
 		    store_relative_key(c->st, w->known[i].stored);
 
-		if (slice_starts(w->known[i].stored, top) && key.n > 0) {
+		if (!w->known[i].gone &&
+		    slice_starts(w->known[i].stored, top) && key.n > 0) {
 			note(c, key, index, true);
 		}
 	}
