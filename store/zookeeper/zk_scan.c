@@ -154,7 +154,8 @@ static struct cursor *unpark(struct zk *zk, const struct store_scan *req)
 
 		if (slice_eq(c->dir, req->dir) &&
 		    slice_eq(c->after, req->after)) {
-			if (!zk->session.up || zk->session.epoch != c->epoch) {
+			if (!zk->session.up || zk->session.epoch != c->epoch ||
+			    zk_walk_err(c->walk)->status != KV_OK) {
 				drop(zk, c);
 				return NULL;
 			}
