@@ -23,6 +23,20 @@ bool apply_park(struct apply *a, struct kv_err *err);
 /* Must the item wait before it can be written? Until when; 0: no. */
 uint64_t apply_held_until(const struct apply *a, const struct batch_item *it);
 
+void apply_trouble_memory(struct apply *a);
+
+/* apply_look.c */
+bool apply_is_held_row(const struct state_row *row);
+bool apply_is_absent_put(const struct batch_item *it);
+/* Is a row or an intent of the batch still missing? */
+bool apply_look_needed(const struct apply *a);
+void apply_look_start(struct apply *a);
+
+/* apply_write.c */
+/* Can it be written now? */
+bool apply_is_ready(const struct apply *a, const struct batch_item *it);
+void apply_write_start(struct apply *a);
+
 void apply_read_start(struct apply *a);
 void apply_cancel_reads(struct apply *a);
 void apply_save_start(struct apply *a);

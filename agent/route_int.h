@@ -1,6 +1,7 @@
 /* route_int.h: the inside of a route, shared by route.c (interface, trouble,
- * end), route_stage.c (what follows what) and route_load.c (what the state
- * remembers). */
+ * end), route_load.c (what the state remembers), route_probe.c,
+ * route_recover.c, route_scan.c (the stages before it follows) and
+ * route_stage.c (following, and going on after trouble). */
 #ifndef KV_ROUTE_INT_H
 #define KV_ROUTE_INT_H
 
@@ -110,6 +111,11 @@ struct route {
 	void *closed_ctx;
 };
 
+static inline bool route_tells_deletes(const struct route *r)
+{
+	return store_capabilities(r->env.source)->told_deletes;
+}
+
 /* route.c */
 void route_set_phase(struct route *r, enum route_phase phase);
 /* A call failed: back off, probe, go on; or end, or fail. */
@@ -132,11 +138,32 @@ void route_leave_gate(struct route *r);
 /* What it waits for, as a text; false: for nothing. */
 bool route_waits(const struct route *r, char *text, size_t cap);
 
-/* route_stage.c */
-void route_stage_init(struct route *r);
+/* route_probe.c */
+void route_set_identity(char *to, const char *identity);
 void route_stage_load(struct route *r);
 void route_stage_loaded(struct route *r);
 void route_stage_probed(struct route *r);
+
+/* route_recover.c */
+void route_recover_init(struct route *r);
+void route_stage_recover(struct route *r);
+
+/* route_scan.c */
+void route_scan_init(struct route *r);
+void route_stage_prepare(struct route *r);
+void route_stage_open_watch(struct route *r, enum follow_mode mode,
+			    uint64_t after);
+void route_stage_watch(struct route *r);
+void route_stage_seed(struct route *r);
+void route_stage_quiet(struct route *r);
+void route_stage_maybe_drain(struct route *r);
+void route_stage_finish(struct route *r);
+
+/* route_stage.c */
+void route_stage_init(struct route *r);
+void route_stage_follow(struct route *r);
+void route_stage_reopen(struct route *r);
+void route_stage_try_again(struct route *r);
 void route_stage_retry(struct route *r);
 bool route_stage_is_quiet(const struct route *r);
 void route_stage_abort(struct route *r);
