@@ -142,6 +142,7 @@ struct zk_told *zk_gather_put(struct zk_gather *g, struct slice key,
 	t->kind = ZK_TOLD_PUT;
 	t->version = version;
 	t->dropped = g->held + value.n + attrs.n > ZK_GATHER_HELD;
+	t->value_n = value.n;
 	return t->dropped || keep(g, t, value, attrs) ? t : NULL;
 }
 
@@ -209,9 +210,7 @@ bool zk_gather_stage(struct zk_gather *g, uint64_t limit)
 			return g->n_staged > 0;
 		}
 		g->staged = items;
-		/* One that was dropped is as long as any. */
-		bytes += next->key.n + next->value_n +
-			 (next->dropped ? (size_t)16 * 1024 : 0);
+		bytes += next->key.n + next->value_n + next->attrs_n;
 		g->staged[g->n_staged++] = pop(g);
 	}
 	return true;

@@ -33,7 +33,7 @@ struct zk_told {
 	bool skip;    /* what was read again is newer: told by another one */
 	struct slice key;
 	uint8_t *value; /* value, then attrs; NULL: none */
-	size_t value_n;
+	size_t value_n; /* also of a value that was let go of */
 	size_t attrs_n;
 	uint8_t bytes[];
 };

@@ -391,6 +391,11 @@ static bool see_name(struct zk_watch *zw, struct zk_dirty *dir,
 		}
 		one->holder = dir;
 		dir->parts++;
+		if (zw->phase == ZK_WATCH_ARMING) {
+			/* Down first: less waits. All are as old then. */
+			list_remove(&one->link);
+			list_push_front(&zw->dirties.queue, &one->link);
+		}
 	}
 	one->fresh = true;
 	return true;

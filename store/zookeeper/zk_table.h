@@ -4,6 +4,8 @@
  *
  * Memory: sizeof(struct zk_node) (48 bytes) + the last segment + malloc's share
  * + 8 to 16 bytes of buckets: some 80 bytes a znode, 8 MB per 100,000.
+ * (While the tree is armed each znode that is listed and not yet read takes
+ * some 250 bytes more.)
  */
 #ifndef KV_ZK_TABLE_H
 #define KV_ZK_TABLE_H
