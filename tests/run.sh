@@ -123,7 +123,7 @@ build_all() {
 	configure "$BUILD_ROOT/build-tsan" -DCMAKE_BUILD_TYPE=Debug \
 		-DKVMIRROR_TESTS=ON -DKVMIRROR_SANITIZE=thread
 	# shellcheck disable=SC2046
-	build "$BUILD_ROOT/build-tsan" $(tsan_targets)
+	build "$BUILD_ROOT/build-tsan" $(tsan_targets) test_zk_writing
 
 	say "building: address and undefined behaviour sanitizers"
 	configure "$BUILD_ROOT/build-asan" -DCMAKE_BUILD_TYPE=Debug \

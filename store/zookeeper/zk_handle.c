@@ -93,7 +93,8 @@ static void close_done(struct worker_job *job)
 
 static void close_session(struct zk_lib_session *s)
 {
-	if (s->closing || s->zh == NULL || !s->h->opened) {
+	/* Until it is opened the worker may be writing zh. */
+	if (s->closing || !s->h->opened) {
 		return;
 	}
 	s->closing = true;
