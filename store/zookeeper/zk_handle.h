@@ -69,7 +69,7 @@ struct zk_post {
 struct zk_lib {
 	enum zk_lib_kind kind;
 	void (*done)(struct zk_lib *c); /* on the loop, later */
-	void *data; /* the caller's, both */
+	void *data;			/* the caller's, both */
 	void *arg;
 	struct list mine; /* for the caller: a list of what it has in flight;
 			     removed before done() */

@@ -11,8 +11,8 @@
  *   zk_resume.c   what changed since a zxid: zk_diff.c (SetWatches over known
  *                 paths), zk_merge.c (a walk along the known keys)
  *   zk_writer.c   batches of guarded operations, over zk_handle: zk_plan.c
- *                 zk_steps.c what they mean, zk_write.c one, zk_settle.c its end
- *   zk_handle.c   libzookeeper_mt: its threads, behind a mailbox
+ *                 zk_steps.c what they mean, zk_write.c one, zk_settle.c its
+ * end zk_handle.c   libzookeeper_mt: its threads, behind a mailbox
  */
 #ifndef KV_ZK_IMPL_H
 #define KV_ZK_IMPL_H
