@@ -78,8 +78,10 @@ struct zk_node {
 	enum zk_fate fate;
 };
 
+enum zk_step_kind { ZK_STEP_CREATE, ZK_STEP_SET, ZK_STEP_DELETE };
+
 struct zk_step {
-	enum { ZK_STEP_CREATE, ZK_STEP_SET, ZK_STEP_DELETE } kind;
+	enum zk_step_kind kind;
 	struct zk_node *node;
 	int32_t version; /* -1: any */
 	struct slice data;

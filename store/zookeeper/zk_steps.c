@@ -60,8 +60,8 @@ size_t zk_plan_bound(const struct store_op *ops, const struct slice *paths,
 
 /* ---- steps --------------------------------------------------------------- */
 
-static struct zk_step *add(struct zk_plan *p, int kind, struct zk_node *node,
-			   int32_t version)
+static struct zk_step *add(struct zk_plan *p, enum zk_step_kind kind,
+			   struct zk_node *node, int32_t version)
 {
 	struct zk_step *s = &p->steps[p->n_steps++];
 
