@@ -121,7 +121,7 @@ struct store_origin {
 /* ---- capabilities --------------------------------------------------------*/
 
 /* What a backend can do and how much; fixed while a store is open, except that
- * limits may sink when the server turns out to allow less. */
+ * limits may sink, and max_ops grow, as the server turns out to allow. */
 struct store_caps {
 	bool atomic;	/* a write is all or nothing */
 	bool resumable; /* changes after an old index are told by the server */

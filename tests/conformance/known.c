@@ -28,6 +28,26 @@ struct known {
 	void *ctx;
 };
 
+/* By libc: a test may have made kvmirror's own memory scarce. */
+static struct slice stored_key(const struct store *st, struct slice key)
+{
+	const struct uri *u = store_uri(st);
+	uint8_t *p = malloc(u->prefix_n + key.n + 1);
+
+	assert_non_null(p);
+	memcpy(p, u->prefix, u->prefix_n);
+	memcpy(p + u->prefix_n, key.p, key.n);
+	return slice_of(p, u->prefix_n + key.n);
+}
+
+void known_free(struct world *w)
+{
+	for (size_t i = 0; i < w->n_known; i++) {
+		free((void *)(uintptr_t)w->known[i].stored.p);
+	}
+	free(w->known);
+}
+
 static void note(struct call *c, struct slice key, uint64_t index, bool gone)
 {
 	struct world *w = c->w;
@@ -39,8 +59,7 @@ static void note(struct call *c, struct slice key, uint64_t index, bool gone)
 		assert_non_null(w->known);
 	}
 	e = &w->known[w->n_known];
-	e->stored = store_stored_key(c->st, &w->arena, key);
-	assert_non_null(e->stored.p);
+	e->stored = stored_key(c->st, key);
 	e->index = index;
 	e->number = w->n_known++;
 	e->gone = gone;
@@ -50,7 +69,7 @@ static void note(struct call *c, struct slice key, uint64_t index, bool gone)
 static void note_below(struct call *c, uint64_t index)
 {
 	struct world *w = c->w;
-	struct slice top = store_stored_key(c->st, &w->arena, c->u.single.key);
+	struct slice top = stored_key(c->st, c->u.single.key);
 	size_t n = w->n_known;
 
 	for (size_t i = 0; i < n; i++) {
@@ -62,6 +81,7 @@ static void note_below(struct call *c, uint64_t index)
 			note(c, key, index, true);
 		}
 	}
+	free((void *)(uintptr_t)top.p);
 }
 
 void known_note(struct call *c)

@@ -268,6 +268,7 @@ size_t tail_count_key(const struct tail *t, struct slice key);
 
 /* A write was answered: what is known of the tree from here on. */
 void known_note(struct call *c);
+void known_free(struct world *w);
 /* Was the key ever written by this test? */
 bool known_ever(const struct world *w, const struct store *st,
 		struct slice key);

@@ -324,7 +324,7 @@ int world_tear_down(void **state)
 	}
 	ok &= end_loop(w);
 	arena_free(&w->arena);
-	free(w->known);
+	known_free(w);
 	free(w);
 	return ok ? 0 : -1;
 }
