@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,11 +91,13 @@ static uint64_t get(const uint8_t *p, int n)
 	return v;
 }
 
+/* The other side may be gone by now. */
 static void send_bytes(struct peer *p, const uint8_t *bytes, size_t n)
 {
 	uv_buf_t b = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)n);
+	int rv = uv_try_write((uv_stream_t *)&p->tcp, &b, 1);
 
-	assert_int_equal(uv_try_write((uv_stream_t *)&p->tcp, &b, 1), (int)n);
+	assert_true(rv == (int)n || rv == UV_EPIPE || rv == UV_ECONNRESET);
 }
 
 static void reply(struct peer *p, uint64_t xid, int err, const uint8_t *body,
@@ -794,5 +797,6 @@ int main(void)
 	    cmocka_unit_test(memory_may_end_anywhere),
 	};
 
+	(void)signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
