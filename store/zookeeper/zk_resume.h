@@ -107,7 +107,8 @@ void zk_diff_free(struct zk_resume *r);
 const struct zk_found *zk_diff_find(const struct zk_resume *r,
 				    struct slice path);
 bool zk_merge_step(struct zk_resume *r);
-/* zk_general_open.c: a known key is asked for, watches and all. False: no memory. */
+/* zk_general_open.c: a known key is asked for, watches and all. False: no
+ * memory. */
 bool zk_general_expect(struct zk_watch *zw, struct slice path, uint64_t index);
 /* As zk_merge_step, over the table. */
 bool zk_general_compare(struct zk_resume *r);
