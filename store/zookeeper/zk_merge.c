@@ -62,17 +62,8 @@ static bool see_node(struct zk_resume *r, const struct zk_walk_node *n,
 	if (index <= r->zw->w->after || index > r->zw->base) {
 		return true;
 	}
-	if (!(hidden ? zk_watch_hidden(r->zw, key, index)
-		     : zk_watch_put(r->zw, key, &n->data, index))) {
-		return false;
-	}
-	if (zk_gather_is_full(&r->zw->gather)) {
-		zk_watch_fail_text(r->zw, KV_HISTORY_LOST,
-				   "more changed than a resume can hold: "
-				   "compare anew");
-		return false;
-	}
-	return true;
+	return hidden ? zk_watch_hidden(r->zw, key, index)
+		      : zk_watch_put(r->zw, key, &n->data, index);
 }
 
 static bool see_missing(struct zk_resume *r, const struct store_pair *known)

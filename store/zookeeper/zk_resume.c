@@ -226,12 +226,6 @@ static void look_cb(struct zk_fetch *f, const struct zk_fetched *fetched)
 	see(r, look, fetched);
 	kv_free(look);
 	if (zw->phase != ZK_WATCH_ENDED) {
-		if (zk_gather_is_full(&zw->gather)) {
-			zk_watch_fail_text(zw, KV_HISTORY_LOST,
-					   "more changed than a resume can "
-					   "hold: compare anew");
-			return;
-		}
 		zk_watch_later(zw);
 	}
 }

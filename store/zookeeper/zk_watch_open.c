@@ -35,6 +35,23 @@ bool zk_watch_attrs(struct zk_watch *zw, const struct zk_data *d,
 	       zk_attrs_of(&zw->scratch, d->null, acl, out, NULL) == KV_OK;
 }
 
+/* A change was put into gather, or there was no memory. A resume that finds
+ * more than may be kept is worth less than a reconcile, which streams. */
+static bool has_put(struct zk_watch *zw, bool ok)
+{
+	if (!ok) {
+		zk_watch_no_memory(zw);
+		return false;
+	}
+	if (zw->phase != ZK_WATCH_LIVE && zk_gather_is_full(&zw->gather)) {
+		zk_watch_fail_text(zw, KV_HISTORY_LOST,
+				   "more changed than a resume can hold: "
+				   "compare anew");
+		return false;
+	}
+	return true;
+}
+
 bool zk_watch_put(struct zk_watch *zw, struct slice key,
 		  const struct zk_data *d, uint64_t index)
 {
@@ -46,32 +63,22 @@ bool zk_watch_put(struct zk_watch *zw, struct slice key,
 		t = zk_gather_put(&zw->gather, key, d->data, attrs, index,
 				  zk_version(&d->stat));
 	}
-	if (t == NULL) {
-		zk_watch_no_memory(zw);
-		return false;
+	if (t != NULL) {
+		t->is_null = d->null;
+		t->lacks_acl = zw->zk->copy_acls;
 	}
-	t->is_null = d->null;
-	t->lacks_acl = zw->zk->copy_acls;
-	return true;
+	return has_put(zw, t != NULL);
 }
 
 bool zk_watch_hidden(struct zk_watch *zw, struct slice key, uint64_t index)
 {
-	if (!zk_gather_hidden(&zw->gather, key, index)) {
-		zk_watch_no_memory(zw);
-		return false;
-	}
-	return true;
+	return has_put(zw, zk_gather_hidden(&zw->gather, key, index));
 }
 
 bool zk_watch_delete(struct zk_watch *zw, struct slice key, uint64_t index,
 		     bool inferred)
 {
-	if (!zk_gather_delete(&zw->gather, key, index, inferred)) {
-		zk_watch_no_memory(zw);
-		return false;
-	}
-	return true;
+	return has_put(zw, zk_gather_delete(&zw->gather, key, index, inferred));
 }
 
 bool zk_watch_can_diff(const struct zk_watch *zw)

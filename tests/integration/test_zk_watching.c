@@ -46,6 +46,50 @@ static void first_steps(const char *reader)
 	zw_close(&w);
 }
 
+/* The root of what is watched: not there yet, made, gone, made anew; followed,
+ * and in gaps. */
+static void the_root_comes_and_goes(void **state)
+{
+	struct zw w;
+	struct store *st;
+	struct store_watch *wa;
+	struct mirror m;
+	struct kv_err err;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		zw_open(&w, server, zw_readers[i / 2]);
+		st = zw_store(&w, "");
+		mirror_open(&m, &w, i % 2 == 0);
+		wa = watch_open(&m, st);
+		CHECK(pull(&m, &w, wa, 0, &err));
+		for (unsigned round = 0; round < 6; round++) {
+			zk_hand_put_text(w.hand, "/t/a", "1");
+			zk_hand_put_text(w.hand, "/t/b/c", "2");
+			if (round % 2 == 0) {
+				catch_up(&m, &w, st, wa);
+				check_same(&m, &w, st);
+			}
+			if (round > 2) {
+				store_watch_close(wa);
+			}
+			zk_hand_delete_all(w.hand, "/t");
+			if (round > 3) {
+				zk_hand_put_text(w.hand, "/t/b", "3");
+			}
+			if (round > 2) {
+				wa = watch_open(&m, st);
+			}
+			catch_up(&m, &w, st, wa);
+			check_same(&m, &w, st);
+		}
+		store_watch_close(wa);
+		mirror_close(&m);
+		ew_shut(&w.e, st);
+		zw_close(&w);
+	}
+}
+
 /* ---- at random ----------------------------------------------------------- */
 
 static unsigned pick(uint64_t *seed, unsigned n)
@@ -604,6 +648,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(fast_first_steps),
 	    cmocka_unit_test(general_first_steps),
+	    cmocka_unit_test(the_root_comes_and_goes),
 	    cmocka_unit_test(fast_at_random),
 	    cmocka_unit_test(general_at_random),
 	    cmocka_unit_test(what_must_not_be_read_is_there),
