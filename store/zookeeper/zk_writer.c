@@ -120,6 +120,7 @@ static void run(struct sched_task *task)
 		list_push_back(&w->active, &x->link);
 		w->n_active++;
 		w->alone = x->deletes;
+		x->phase = ZK_WRITE_BACK; /* it has a place */
 		zk_writing_step(x);
 	}
 }

@@ -685,6 +685,41 @@ static void cuts_under_writes_tell_the_truth(void **state)
 	world_close(&w);
 }
 
+/* Writes that wait as the connection is lost that their guards were made for
+ * are refused, and give their places back. */
+static void writes_for_an_old_connection_make_room(void **state)
+{
+	enum { N = 20 };
+	struct flight f[N] = {{.done = false}};
+	struct tcp_proxy p;
+	struct world w;
+	struct store *st;
+	struct store_single get;
+	unsigned i;
+
+	(void)state;
+	world_open(&w);
+	tcp_proxy_start(&p, zk_server_port(w.server, 0));
+	st = open_at(&w, proxied(&p), "", 0);
+	get = ew_single(&w.e, st, store_exists, "/k", slice_str(""));
+	CHECK_STATUS(get.err, KV_OK);
+	for (i = 0; i < N; i++) {
+		f[i].ops[0] = i % 2 == 0 ? op_delete("/k") : op_put("/k", V);
+		f[i].req.epoch = get.origin.epoch;
+		take_off(st, &f[i], 1);
+	}
+	store_single_free(&get);
+	tcp_proxy_cut(&p);
+	for (i = 0; i < N; i++) {
+		test_loop_until(&w.e.loop, &f[i].done);
+		CHECK_STATUS(f[i].req.err, KV_NOT_REACHABLE);
+	}
+	CHECK_STATUS(ew_put(&w.e, st, "/k", V), KV_OK);
+	ew_shut(&w.e, st);
+	tcp_proxy_end(&p);
+	world_close(&w);
+}
+
 /* ---- sessions ------------------------------------------------------------ */
 
 static void an_expired_session_is_followed_by_another(void **state)
@@ -893,6 +928,7 @@ int main(void)
 	    cmocka_unit_test(what_was_changed_since_stays_unknown),
 	    cmocka_unit_test(a_lost_request_is_never_done),
 	    cmocka_unit_test(cuts_under_writes_tell_the_truth),
+	    cmocka_unit_test(writes_for_an_old_connection_make_room),
 	    cmocka_unit_test(an_expired_session_is_followed_by_another),
 	    cmocka_unit_test(closing_with_thousands_outstanding),
 	    cmocka_unit_test(closing_while_the_server_hangs),
