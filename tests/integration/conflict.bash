@@ -1,11 +1,14 @@
 # conflict.bash: a second writer at the target, under every policy; drift;
-# which deletes are carried out; foreign keys. KIND (of both stores) is set.
+# which deletes are carried out; foreign keys. KIND (of both stores; TARGET_KIND
+# where the target is another one) is set.
 . "$(dirname "$0")/../fixtures/lib.sh"
 . "$(dirname "$0")/stores.bash"
+TARGET_KIND=${TARGET_KIND:-$KIND}
 need_kind "$KIND"
+need_kind "$TARGET_KIND"
 
 store_start s "$KIND"
-store_start t "$KIND"
+store_start t "$TARGET_KIND"
 
 CASES=0
 # A new route over new prefixes: k1 differs, k2 only at the source, k3 equal at

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# test_outage_zk_etcd.sh: see outage.bash.
+KIND=zk
+TARGET_KIND=etcd
+. "$(dirname "$0")/outage.bash"
+
+changes_while_down
+restore_case "while the agent is down" yes nothing
+restore_case "while it is down, and overtaken since" yes overtaken
+restore_case "under a running agent" no nothing
+target_case "restored from an older backup" store_restore
+target_case "wiped" store_wipe
+wiped
