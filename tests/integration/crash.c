@@ -279,6 +279,21 @@ static void await_equal(struct crash *c)
 	}
 }
 
+static void await_settled(struct crash *c)
+{
+	unsigned long long end = process_clock() + SETTLE_MS;
+	struct program_status st = {.intents = -1};
+
+	while (!program_status(&c->agent, &st) || st.intents != 0) {
+		program_alive(&c->agent);
+		if (process_clock() > end) {
+			program_tell(&c->agent);
+			fail_msg("%lld writes stay open", st.intents);
+		}
+		process_nap();
+	}
+}
+
 static void check_status(struct crash *c)
 {
 	struct program_status st;
@@ -350,6 +365,9 @@ static void run_round(struct crash *c)
 	await_equal(c);
 	print_message("  round %u: equal %llu ms after the last change\n",
 		      c->round, process_clock() - rest);
+	if (c->params->settle) {
+		await_settled(c);
+	}
 	assert_int_equal(program_stop(&c->agent), 0);
 	check_status(c);
 	/* What is left open for a later start does no harm then. */
