@@ -655,11 +655,22 @@ void follow_live(struct follow *f)
 	sched_post(f->env->sched, &f->task);
 }
 
+/* Nothing waits for a lane. */
+static bool is_handed_on(const struct follow *f)
+{
+	return list_empty(&f->sealed) && (f->pulled == NULL || is_late(f)) &&
+	       !f->put.busy && (f->open == NULL || f->open->n == 0);
+}
+
 bool follow_is_idle(const struct follow *f)
 {
-	return lanes_idle(f) && list_empty(&f->sealed) &&
-	       (f->pulled == NULL || is_late(f)) && !f->put.busy &&
-	       (f->open == NULL || f->open->n == 0);
+	return lanes_idle(f) && is_handed_on(f);
+}
+
+bool follow_rests(const struct follow *f)
+{
+	return apply_is_idle(&f->lane[0]) && apply_is_idle(&f->lane[1]) &&
+	       apply_rests(&f->park) && is_handed_on(f);
 }
 
 void follow_retry(struct follow *f)

@@ -76,6 +76,8 @@ void follow_flush(struct follow *f);
 void follow_live(struct follow *f);
 /* Nothing is on its way between the pull and the state. */
 bool follow_is_idle(const struct follow *f);
+/* Likewise, but for keys that wait for a write which may still land. */
+bool follow_rests(const struct follow *f);
 void follow_retry(struct follow *f);
 /* Closes the watch, gives up what is on its way; `aborted` comes, later. */
 void follow_abort(struct follow *f);

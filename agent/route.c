@@ -514,10 +514,13 @@ static void drain_fire(struct sched_timer *t)
 	end_drain(kv_container_of(t, struct route, drain_timer));
 }
 
-/* While draining: is everything that was pulled in the target and saved? */
+/* While draining: is everything that was pulled in the target and saved? What
+ * only waits for a write that may still land is not waited for: its intent is
+ * saved, and the next start settles it. */
 static void drain_check(struct route *r)
 {
 	if (r->stage != STAGE_FOLLOW || r->error.status != KV_OK ||
+	    follow_rests(&r->follow) ||
 	    (follow_is_idle(&r->follow) &&
 	     r->follow.moved_to <= r->env.saved)) {
 		end_drain(r);

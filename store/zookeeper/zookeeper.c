@@ -14,6 +14,8 @@
  * beside the largest value. */
 #define OVERHEAD ((size_t)1024)
 #define KEY_ROOM ((size_t)512)
+/* A server ends a session at its next tick. */
+#define SESSION_SLACK_MS 5000U
 
 static const char *const schemes[] = {"zk", "zks", NULL};
 
@@ -243,7 +245,7 @@ static void read_endpoints(struct opener *o)
 	}
 }
 
-static void set_caps(struct store *st)
+static void set_caps(struct store *st, const struct zk *zk)
 {
 	struct store_caps *caps = &st->caps;
 
@@ -259,7 +261,9 @@ static void set_caps(struct store *st)
 	    KV_MIN(2 * st->uri->prefix_n, (size_t)ZK_MAX_PACKET / 2);
 	caps->max_value = caps->max_bytes - KEY_ROOM;
 	caps->max_key = caps->max_bytes / 4;
-	caps->write_timeout_ms = 30000;
+	/* What a session sent ends with it: servers refuse the rest. */
+	caps->write_timeout_ms =
+	    KV_MAX(zk->session.session_ms, 10000U) + SESSION_SLACK_MS;
 	caps->scan_page = PAGE;
 }
 
@@ -295,7 +299,7 @@ static int zk_open(struct store *st, struct kv_err *err)
 		return o.rv;
 	}
 	zk->st = st;
-	set_caps(st);
+	set_caps(st, zk);
 	zk_session_init(&zk->session);
 	zk_walks_init(zk);
 	return KV_OK;

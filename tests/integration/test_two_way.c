@@ -188,11 +188,11 @@ static void expect_last(struct two *t)
 	char value[VALUE_MAX];
 
 	for (unsigned key = 0; key < KEYS; key++) {
-		for (int side = LEFT; side <= RIGHT; side++) {
+		for (unsigned side = LEFT; side <= RIGHT; side++) {
 			char class = "lr"[side];
 			const char *want = t->mine[side][key].value;
 
-			if (!has_value(t, side, class, key, want)) {
+			if (!has_value(t, (enum side)side, class, key, want)) {
 				fail_msg("/%c/%u is not '%s': a change was "
 					 "lost",
 					 class, key, want);

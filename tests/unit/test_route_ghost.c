@@ -181,6 +181,27 @@ static void a_ghost_is_waited_for(void **state)
 	test_free(l);
 }
 
+/* Whoever ends the agent does not wait for such a write: its intent is saved. */
+static void the_end_does_not_wait_for_a_ghost(void **state)
+{
+	struct lab *l = test_calloc(1, sizeof *l);
+	uint64_t start;
+
+	(void)state;
+	set_up(l);
+	lab_put(&l->source, "/new", "one", FAKE_OWNER);
+	kill_in_write(l, FATE_LATER);
+	lab_delete(&l->source, "/new", FAKE_OWNER);
+	lab_put(&l->source, "/other", "two", FAKE_OWNER);
+	lab_start(l);
+	assert_true(until_has(l, "/other", "two") < SOON_MS);
+	start = l->sched.now_ms;
+	lab_finish(l);
+	assert_true(l->sched.now_ms - start < SOON_MS);
+	region_free(&l->region);
+	test_free(l);
+}
+
 /* Killed twice: the second put of the key landed, the first one may. */
 static void a_second_put_is_not_the_first(void **state)
 {
@@ -215,6 +236,7 @@ int main(void)
 	    cmocka_unit_test(a_version_makes_no_ghost),
 	    cmocka_unit_test(what_landed_makes_no_ghost),
 	    cmocka_unit_test(a_ghost_is_waited_for),
+	    cmocka_unit_test(the_end_does_not_wait_for_a_ghost),
 	    cmocka_unit_test(a_second_put_is_not_the_first),
 	};
 
