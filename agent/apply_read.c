@@ -129,6 +129,9 @@ static void keep_until_told(const struct apply *a, struct batch_item *it,
 	uint64_t index;
 
 	if (!out->conflict && is_ours(a->env, it, target, &index)) {
+		/* The twin must not take it for somebody's. */
+		it->source_version = (struct store_version){0, 0};
+		it->target_index = target->index;
 		apply_item_row(it, STATE_ROW_OWNED, index, target->version,
 			       &target->hash);
 	}
@@ -278,8 +281,9 @@ static bool decide(struct apply *a, struct batch_item *it,
 				  .new_source = env->new_source,
 				  .new_target = env->new_target,
 				  .attrs = store_carries_attrs(env->target),
-				  .pair = env->twin != NULL,
+				  .pair = env->pair,
 				  .prefer_source = env->prefer_source,
+				  .replaced = env->replaced,
 				  .conflict = env->conf->conflict,
 				  .delete_policy = env->conf->delete_policy,
 				  .drift = env->conf->drift};

@@ -215,7 +215,8 @@ static void gather_item(struct apply *a, struct batch_item *it,
 		note_row(env, &it->row);
 		g->rows[c->n_rows++] = saved_row(a, it);
 	}
-	if (it->has_row && twin_row(env, it, &g->twin_rows[c->n_twin_rows])) {
+	if (it->has_row && c->twin != 0 &&
+	    twin_row(env, it, &g->twin_rows[c->n_twin_rows])) {
 		c->n_twin_rows++;
 	}
 	if (it->conflict && !it->counted) {
@@ -265,7 +266,7 @@ static bool save_open(struct apply *a, struct gather *g)
 	s->commit.route = a->env->route;
 	s->commit.rows = g->rows;
 	s->commit.twin_rows = g->twin_rows;
-	s->commit.twin = a->env->twin == NULL ? 0 : a->env->twin->route;
+	s->commit.twin = twin_route(a->env);
 	s->commit.conflicts = g->conflicts;
 	s->commit.quarantine = g->quarantine;
 	s->commit.unquarantine = g->unquarantine;

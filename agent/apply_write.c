@@ -68,6 +68,10 @@ static bool op_result(struct apply *a, struct batch_item *it,
 	case KV_KEY_EXISTS:
 	case KV_KEY_NOT_FOUND:
 		it->step = ITEM_READ;
+		if (a->env->pair && !it->unsettled) {
+			/* Not done: what is there now is somebody else's. */
+			it->n_intents = 0;
+		}
 		return true;
 	case KV_TOO_LARGE:
 	case KV_INVALID_KEY:

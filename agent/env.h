@@ -49,6 +49,9 @@ struct route_env {
 	 * a reconcile has stamped everything anew. */
 	bool new_source;
 	bool new_target;
+	/* One of them surely is of another history; else it is only that
+	 * nothing proves that it is not. */
+	bool replaced;
 	/* The scan of that reconcile is over: no row speaks of the old history
 	 * any more. */
 	bool stamped;
@@ -81,6 +84,10 @@ struct route_env {
 	uint64_t splits_untold;	  /* since then */
 	/* Of a pair, see twin.h: the other direction's route; NULL: none. */
 	struct route_env *twin;
+	/* It is gone, or closing: what is still under way is decided and saved
+	 * as of a pair, until the next LOAD. */
+	bool pair;
+	int64_t twin_route;    /* its row in the state, when it is gone */
 	bool prefer_source;    /* this one's source wins where both changed */
 	bool recovered;	       /* intents that an agent left are settled */
 	struct list in_flight; /* applies that look, write, or save */

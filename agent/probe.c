@@ -67,8 +67,10 @@ static void judge_source_keys(struct probe *p, bool *newest)
 			p->matches++;
 			*newest = *newest || i == 0;
 		} else if (pair->index < row->source_index ||
-			   pair->index <= p->told) {
-			/* A change that was never told, or was undone. */
+			   (pair->index <= p->told && !p->env->pair)) {
+			/* A change that was never told, or was undone. (Of a
+			 * pair a change that is the twin's business leaves the
+			 * row as it was.) */
 			p->new_source = true;
 		} else {
 			p->moved++; /* changed since: it will be told */

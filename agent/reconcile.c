@@ -271,7 +271,7 @@ static struct reconcile_out decide_clash(const struct reconcile_in *in)
 /* The two differ. */
 static struct reconcile_out decide_pair(const struct reconcile_in *in)
 {
-	bool doubt = (in->new_source || in->new_target) && is_held_row(in);
+	bool doubt = in->replaced && is_held_row(in);
 	bool source = has_moved(in, &in->source);
 	bool target = has_moved(in, &in->target);
 

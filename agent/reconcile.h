@@ -41,6 +41,10 @@ struct reconcile_in {
 	 * decides in place of the policy (but for `stop`). */
 	bool pair;
 	bool prefer_source;
+	/* Of a pair: one of the two surely has another history, so that the
+	 * ledger does not say who changed. Mere doubt leaves it the word: who
+	 * differs from its hash has changed. */
+	bool replaced;
 	enum conf_conflict conflict;
 	enum conf_delete delete_policy;
 	enum conf_drift drift;

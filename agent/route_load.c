@@ -330,10 +330,12 @@ bool route_known_all(const struct route *r, uint64_t after)
 {
 	const struct state_checkpoint *cp = &r->env.cp;
 
-	return r->stage == STAGE_FOLLOW && cp->complete && cp->exact &&
-	       after >= cp->index && follow_is_idle(&r->follow) &&
-	       r->env.quarantine == 0 && r->env.yielded == 0 &&
-	       r->p.conf->n_include == 0 && r->p.conf->n_exclude == 0;
+	/* Of a pair, the twin drops rows of ours beside its own checkpoint. */
+	return r->env.twin == NULL && r->stage == STAGE_FOLLOW &&
+	       cp->complete && cp->exact && after >= cp->index &&
+	       follow_is_idle(&r->follow) && r->env.quarantine == 0 &&
+	       r->env.yielded == 0 && r->p.conf->n_include == 0 &&
+	       r->p.conf->n_exclude == 0;
 }
 
 static void known_next(struct store_known *known, struct slice after,

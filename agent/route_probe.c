@@ -131,13 +131,25 @@ static void note_origins(struct route *r)
 	env_saw_target(&r->env, &r->probe.target);
 }
 
+static bool is_unsure(const char *identity)
+{
+	return strcmp(identity, IDENTITY_UNSURE) == 0;
+}
+
 /* In doubt about the source its indexes are not compared with the ledger's:
  * hashes say the same, at the price of a scan. */
 static void note_histories(struct route *r)
 {
+	const struct state_checkpoint *cp = &r->env.cp;
+
 	r->env.new_source =
 	    r->env.new_source || r->probe.new_source || r->probe.doubt_source;
 	r->env.new_target = r->env.new_target || r->probe.new_target;
+	/* What a reconcile in doubt has left unsure says no more. */
+	r->env.replaced =
+	    r->env.replaced ||
+	    (r->probe.new_source && !is_unsure(cp->source_identity)) ||
+	    (r->probe.new_target && !is_unsure(cp->target_identity));
 }
 
 /* What the probe found is old by then: asked again. */

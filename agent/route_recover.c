@@ -49,6 +49,9 @@ static bool recover_item(struct route *r, struct batch *b, size_t i)
 	it->hash = in->hash;
 	it->row = r->load.rows[i];
 	it->row.key = it->key;
+	/* What the twin had in flight may have been saved since. */
+	it->verify = r->env.twin != NULL;
+	it->basis = it->row;
 	return true;
 }
 

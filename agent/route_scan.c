@@ -274,6 +274,7 @@ static void reconciled(struct route *r)
 
 	r->env.new_source = false;
 	r->env.new_target = false;
+	r->env.replaced = false;
 	r->env.inferred_pending = 0;
 	r->must_reconcile = false;
 	r->is_held = false;

@@ -54,8 +54,9 @@ static void fill_in(const struct seed *s, const struct merge_item *item,
 	in->target = side_of(item->target, 0);
 	in->uncarried = item->source != NULL && item->refused != NULL;
 	in->row = item->row;
-	in->pair = env->twin != NULL;
+	in->pair = env->pair;
 	in->prefer_source = env->prefer_source;
+	in->replaced = env->replaced;
 	in->new_source = env->new_source;
 	in->new_target = env->new_target;
 	in->attrs = store_carries_attrs(env->target);

@@ -24,6 +24,7 @@ void twin_link(struct route_env *a, struct route_env *b, bool prefer_a)
 	PRE(a != b && a->twin == NULL && b->twin == NULL);
 	for (size_t i = 0; i < KV_COUNT(both); i++) {
 		both[i]->twin = both[1 - i];
+		both[i]->pair = true;
 	}
 	a->prefer_source = prefer_a;
 	b->prefer_source = !prefer_a;
@@ -36,6 +37,8 @@ void twin_unlink(struct route_env *env)
 	if (other == NULL) {
 		return;
 	}
+	env->twin_route = other->route;
+	other->twin_route = env->route;
 	env->twin = NULL;
 	other->twin = NULL;
 	wake(&env->held_back);
@@ -45,6 +48,7 @@ void twin_unlink(struct route_env *env)
 void twin_loads(struct route_env *env)
 {
 	env->recovered = false;
+	env->pair = env->twin != NULL;
 }
 
 void twin_is_loaded(struct route_env *env)
@@ -134,10 +138,18 @@ void twin_landed(struct apply *a)
 
 /* ---- rows ----------------------------------------------------------------*/
 
+int64_t twin_route(const struct route_env *env)
+{
+	if (!env->pair) {
+		return 0;
+	}
+	return env->twin != NULL ? env->twin->route : env->twin_route;
+}
+
 bool twin_row(const struct route_env *env, const struct batch_item *it,
 	      struct state_row *out)
 {
-	if (env->twin == NULL || it->source_key.n == 0) {
+	if (!env->pair || it->source_key.n == 0) {
 		return false;
 	}
 	*out = it->row;
@@ -148,7 +160,7 @@ bool twin_row(const struct route_env *env, const struct batch_item *it,
 	if (it->row.kind == STATE_ROW_OWNED) {
 		return it->target_index > 0;
 	}
-	if (it->row.kind == STATE_ROW_GONE &&
+	if (it->row.kind == STATE_ROW_GONE && env->twin != NULL &&
 	    it->target_index <= env->twin->cp.index) {
 		out->kind = STATE_ROW_NONE; /* its echo has come already */
 		return true;

@@ -39,6 +39,8 @@ bool twin_clears(struct apply *a);
 /* The batch is saved, or given up. */
 void twin_landed(struct apply *a);
 
+/* The row of the twin in the state; 0: there is none (yet). */
+int64_t twin_route(const struct route_env *env);
 /* The twin's row for what an item saves; false: it has nothing to say. */
 bool twin_row(const struct route_env *env, const struct batch_item *it,
 	      struct state_row *out);
