@@ -112,7 +112,7 @@ build_all() {
 	say "building: release"
 	configure "$BUILD_ROOT/build-release" -DCMAKE_BUILD_TYPE=Release \
 		-DKVMIRROR_TESTS=ON
-	build "$BUILD_ROOT/build-release" kvmirror sim
+	build "$BUILD_ROOT/build-release" kvmirror sim duo
 
 	say "building: clang"
 	configure "$BUILD_ROOT/build-clang" -DCMAKE_BUILD_TYPE=Debug \
