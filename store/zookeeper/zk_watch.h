@@ -17,6 +17,7 @@
 #ifndef KV_ZK_WATCH_H
 #define KV_ZK_WATCH_H
 
+#include "store/base/hash.h"
 #include "store/zookeeper/zk_dirty.h"
 #include "store/zookeeper/zk_gather.h"
 #include "store/zookeeper/zk_impl.h"
@@ -59,6 +60,16 @@ struct zk_way_ops {
 	void (*free)(struct zk_watch *zw);
 };
 
+/* What was told of a znode last: a change is not told twice, however often the
+ * znode is looked at (two events of one change, two looks at one state). A
+ * small table by the key's hash; what was pushed out of it is told again, which
+ * is harmless. */
+#define ZK_LAST_TOLD 256
+struct zk_last_told {
+	struct kv_hash key;
+	uint64_t index; /* 0: nothing, or a delete */
+};
+
 struct zk_watch {
 	struct zk *zk;
 	struct store_watch *w;
@@ -89,6 +100,7 @@ struct zk_watch {
 
 	struct store_batch *init; /* first batch, until handed out */
 	struct zk_gather gather;
+	struct zk_last_told last[ZK_LAST_TOLD];
 	struct list staging; /* zk_stage.c: what is read for the staged */
 	struct arena scratch;
 

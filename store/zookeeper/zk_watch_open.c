@@ -52,12 +52,36 @@ static bool has_put(struct zk_watch *zw, bool ok)
 	return true;
 }
 
+static struct zk_last_told *last_told(struct zk_watch *zw,
+				      const struct kv_hash *key)
+{
+	return &zw->last[key->b[0] % ZK_LAST_TOLD];
+}
+
+/* Notes what is told of a key; false: that was told already. */
+static bool is_news(struct zk_watch *zw, struct slice key, uint64_t index)
+{
+	struct kv_hash hash = kv_hash(key);
+	struct zk_last_told *last = last_told(zw, &hash);
+
+	if (index != 0 && last->index == index &&
+	    kv_hash_eq(&last->key, &hash)) {
+		return false;
+	}
+	last->key = hash;
+	last->index = index;
+	return true;
+}
+
 bool zk_watch_put(struct zk_watch *zw, struct slice key,
 		  const struct zk_data *d, uint64_t index)
 {
 	struct zk_told *t = NULL;
 	struct slice attrs;
 
+	if (!is_news(zw, key, index)) {
+		return true;
+	}
 	arena_reset(&zw->scratch);
 	if (zk_watch_attrs(zw, d, slice_of(NULL, 0), &attrs)) {
 		t = zk_gather_put(&zw->gather, key, d->data, attrs, index,
@@ -72,12 +96,14 @@ bool zk_watch_put(struct zk_watch *zw, struct slice key,
 
 bool zk_watch_hidden(struct zk_watch *zw, struct slice key, uint64_t index)
 {
+	(void)is_news(zw, key, 0);
 	return has_put(zw, zk_gather_hidden(&zw->gather, key, index));
 }
 
 bool zk_watch_delete(struct zk_watch *zw, struct slice key, uint64_t index,
 		     bool inferred)
 {
+	(void)is_news(zw, key, 0);
 	return has_put(zw, zk_gather_delete(&zw->gather, key, index, inferred));
 }
 

@@ -246,7 +246,17 @@ static void check_story(const struct tail *t, const struct story *s,
 		do {
 			k++;
 			if (k > STORY) {
-				fail_msg("change %zu is not in the story", i);
+				size_t at = last_step(s, ch->key, ch->index);
+
+				fail_msg("change %zu, %s of %.*s at %llu, is "
+					 "not in the story after the change "
+					 "before it; the key's last step by "
+					 "then is %zu at %llu",
+					 i, store_action_name(ch->action),
+					 (int)ch->key.n,
+					 (const char *)ch->key.p,
+					 (unsigned long long)ch->index, at,
+					 (unsigned long long)s->index[at]);
 			}
 		} while (s->index[k] != ch->index);
 		expect_bytes(ch->key, s->key[k]);

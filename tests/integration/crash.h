@@ -24,10 +24,6 @@ struct crash_params {
 	unsigned kills;
 	unsigned source_kills; /* a round: of the source's server */
 	unsigned target_kills;
-	/* A write that was under way when the agent was killed stays open for
-	 * as long as the server may still do it; with ZooKeeper that is longer
-	 * than a stop is waited for: the end of a round waits before. */
-	bool settle;
 	bool compact; /* the source forgets its history now and then */
 };
 

@@ -14,7 +14,6 @@ static void survives_kills(void **state)
 	    .source = PLACE_ETCD,
 	    .target = PLACE_ZK,
 	    .keys = 3000,
-	    .settle = true,
 	    .rounds = 2,
 	    .kills = 6,
 	};
@@ -29,7 +28,6 @@ static void survives_kills_of_servers(void **state)
 	    .source = PLACE_ETCD,
 	    .target = PLACE_ZK,
 	    .keys = 3000,
-	    .settle = true,
 	    .rounds = 2,
 	    .kills = 1,
 	    .source_kills = 2,
