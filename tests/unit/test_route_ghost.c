@@ -181,7 +181,8 @@ static void a_ghost_is_waited_for(void **state)
 	test_free(l);
 }
 
-/* Whoever ends the agent does not wait for such a write: its intent is saved. */
+/* Whoever ends the agent does not wait for such a write: its intent is saved.
+ */
 static void the_end_does_not_wait_for_a_ghost(void **state)
 {
 	struct lab *l = test_calloc(1, sizeof *l);
