@@ -152,7 +152,8 @@ run_tests() {
 	rm -rf "$dir/test-tmp"
 	mkdir -p "$dir/test-tmp"
 	say "testing"
-	(cd "$dir" && ctest -j "$JOBS" --output-on-failure --no-tests=error \
+	# Most tests wait for servers, not for a processor.
+	(cd "$dir" && ctest -j $((2 * JOBS)) --output-on-failure --no-tests=error \
 		"$@") 2>&1 | tee "$dir/ctest.log" | grep -v '^      *Start ' ||
 		code=$?
 	say "skipped"
