@@ -38,7 +38,7 @@ locks() {
 	first=$(cut -d' ' -f2 token)
 
 	note "$1: one holder at a time"
-	rm -f go
+	rm -f go held
 	agent_start "$1-holder" store lock "$uri" /lock -- \
 		sh -c 'echo held >held; until [ -e go ]; do sleep 0.05; done'
 	await 20 test -e held
